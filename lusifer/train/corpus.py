@@ -1,0 +1,156 @@
+"""Read and clean the parallel text that lusifer-mini learns from.
+
+Knows the layout of a data folder (``train/``, ``asym/``, ``dev/``) and what a usable pair is. Must not know
+tokenizers, tensors or losses: it yields strings.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lusifer.errors import DataError
+from lusifer.languages import CODES, SCRIPT_PATTERNS
+
+PIVOT = "en"
+TRANSLATED = tuple(code for code in CODES if code != PIVOT)
+
+#: Sources whose text is narrow (interface strings, religion, commands): kept, but capped, so that general
+#: language decides the geometry. Values are the most pairs kept per file.
+NARROW_SOURCES = {
+    "bible-ind": 4_000,
+    "bible-sparv1909": 4_000,
+    "freecodecamp": 30_000,
+    "webdriverio": 10_000,
+    "ms-docs": 20_000,
+    "d365docs": 15_000,
+    "gnome": 15_000,
+    "dict-gnome": 6_000,
+    "aosp": 15_000,
+    "wikimedia": 10_000,
+    "godot": 6_000,
+    "tldr": 6_000,
+    "php-docs": 10_000,
+    "mint": 3_000,
+    "pydocs": 12_000,
+}
+
+_WORD = re.compile(r"\w+")
+_NGRAM = 13
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two texts that mean the same (``kind`` sentence or word) or a query and its passage (``asym``)."""
+
+    source: str
+    left: str
+    right: str
+
+
+def normalise_key(text: str) -> str:
+    """Return what is compared when duplicates and overlaps are looked for: NFKC, lower case, words only."""
+    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).lower()))
+
+
+def read_tsv(path: Path) -> Iterator[Pair]:
+    """Yield the pairs of one ``source<TAB>left<TAB>right`` file, xz-compressed or plain.
+
+    Raises:
+        DataError: the file is missing or a line has not three columns.
+    """
+    if not path.is_file():
+        raise DataError(f"training file {path} does not exist", hint="check the data folder's layout")
+    opener = lzma.open if path.suffix == ".xz" else open
+    with opener(path, "rt", encoding="utf-8", newline="\n") as lines:
+        for number, line in enumerate(lines, 1):
+            columns = line.rstrip("\n").split("\t")
+            if len(columns) != 3:
+                raise DataError(
+                    f"{path}, line {number}: {len(columns)} columns instead of 3",
+                    hint="each line is source, left text, right text, separated by tabs",
+                )
+            yield Pair(*columns)
+
+
+class Overlap:
+    """The evaluation texts, to be kept out of training: exact match, or any shared run of 13 words."""
+
+    def __init__(self, texts: Iterator[str]) -> None:
+        self._exact: set[str] = set()
+        self._ngrams: set[str] = set()
+        for text in texts:
+            key = normalise_key(text)
+            self._exact.add(key)
+            words = key.split()
+            self._ngrams.update(" ".join(words[i : i + _NGRAM]) for i in range(len(words) - _NGRAM + 1))
+
+    @classmethod
+    def of_dev(cls, folder: Path) -> Overlap:
+        """Collect every text under ``folder/dev``: SIB-200 sentences, MLQA questions and paragraphs."""
+
+        def texts() -> Iterator[str]:
+            for path in sorted((folder / "dev").rglob("*.jsonl")):
+                with path.open(encoding="utf-8") as lines:
+                    for line in lines:
+                        record = json.loads(line)
+                        for field in (*CODES, "text", "question"):
+                            if isinstance(record.get(field), str):
+                                yield record[field]
+
+        return cls(texts())
+
+    def __contains__(self, key: str) -> bool:
+        if key in self._exact:
+            return True
+        words = key.split()
+        return any(
+            " ".join(words[i : i + _NGRAM]) in self._ngrams for i in range(len(words) - _NGRAM + 1)
+        )
+
+
+def is_usable(left: str, right: str, right_language: str, *, symmetric: bool) -> bool:
+    """Tell whether a pair can teach: both sides say something, in the right script, at a plausible ratio."""
+    if not left.strip() or not right.strip() or left == right:
+        return False
+    if symmetric and len(left) + len(right) > 40:
+        ratio = len(left) / len(right)
+        if not 0.25 < ratio < 4.0:
+            return False
+    pattern = SCRIPT_PATTERNS.get(right_language)
+    return pattern is None or pattern.search(right) is not None
+
+
+def clean(path: Path, language: str, overlap: Overlap | None, *, symmetric: bool = True) -> Iterator[Pair]:
+    """Yield the usable pairs of a file once each: no duplicates, no evaluation text, narrow sources capped.
+
+    Args:
+        path: a TSV file.
+        language: language of the right-hand side.
+        overlap: texts that must not be learnt from; None where there are none.
+        symmetric: translations (True) or query to passage (False, no length ratio is expected).
+    """
+    seen: set[int] = set()
+    taken: dict[str, int] = {}
+    for pair in read_tsv(path):
+        if not is_usable(pair.left, pair.right, language, symmetric=symmetric):
+            continue
+        cap = NARROW_SOURCES.get(pair.source)
+        if cap is not None and taken.get(pair.source, 0) >= cap:
+            continue
+        left, right = normalise_key(pair.left), normalise_key(pair.right)
+        if not left or not right or left == right:
+            continue
+        digest = hash((left, right))
+        if digest in seen:
+            continue
+        if overlap is not None and (left in overlap or right in overlap):
+            continue
+        seen.add(digest)
+        taken[pair.source] = taken.get(pair.source, 0) + 1
+        yield pair
