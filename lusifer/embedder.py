@@ -1,0 +1,123 @@
+"""The one door to every model: load by name or folder, texts in, unit vectors out.
+
+Chooses the numpy backend for folded tables and the torch backend for everything else, and imports torch only
+then. Must not know files other than checkpoints, nor how vectors are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from lusifer.checkpoint import TOKENIZER, WEIGHTS, read_config
+from lusifer.config import ModelConfig, PromptKind
+from lusifer.errors import CheckpointError, ConfigError
+from lusifer.fingerprint import fingerprint
+from lusifer.static import StaticTable
+from lusifer.tokens import encode, load_tokenizer
+
+#: The model that comes with the package.
+SHIPPED = Path(__file__).parent / "mini"
+
+
+class Backend(Protocol):
+    """What turns checked texts into unit vectors."""
+
+    @property
+    def dimensions(self) -> int: ...
+
+    def embed(self, texts: Sequence[str], kind: PromptKind, instruction: str = "") -> NDArray[np.float32]: ...
+
+
+class Embedder:
+    """A loaded model.
+
+    Made by :meth:`load`. Vectors are float32 rows of unit length, so a dot product is a cosine; the vector of
+    a text does not depend on what else is in the call.
+
+    Attributes:
+        name: the model's name.
+        max_tokens: longer texts are cut at the end, with a ``TruncationWarning``.
+        fingerprint: short hash of all that makes the vectors; vectors of different fingerprints must not mix.
+        tokenizer: the model's tokenizer, without truncation.
+    """
+
+    def __init__(self, config: ModelConfig, backend: Backend, tokenizer: Tokenizer, fingerprint: str) -> None:
+        self.config = config
+        self.name = config.name
+        self.max_tokens = config.max_tokens
+        self.fingerprint = fingerprint
+        self.tokenizer = tokenizer
+        self._backend = backend
+
+    @classmethod
+    def load(
+        cls, name_or_path: str | Path | None = None, device: str | None = None, dtype: str | None = None
+    ) -> Embedder:
+        """Load a model.
+
+        Args:
+            name_or_path: a checkpoint folder; None for the model that comes with the package.
+            device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best there is. A folded table always
+                runs on the CPU.
+            dtype: ``float32``, ``bfloat16`` or ``float16``; None for float32 on a CPU, bfloat16 elsewhere.
+
+        Raises:
+            CheckpointError: the folder is missing or damaged.
+            ConfigError: its configuration does not describe a model.
+        """
+        folder = SHIPPED if name_or_path is None else Path(name_or_path)
+        if not folder.is_dir():
+            raise CheckpointError(f"there is no model folder {folder}", hint="give a checkpoint folder")
+        config = read_config(folder)
+        tokenizer = load_tokenizer(folder / TOKENIZER)
+        backend = StaticTable.open(folder, config, tokenizer)
+        return cls(config, backend, tokenizer, fingerprint(config, folder / TOKENIZER, [folder / WEIGHTS]))
+
+    @property
+    def dimensions(self) -> int:
+        """Width of a vector."""
+        return self._backend.dimensions
+
+    def embed_documents(self, texts: Sequence[str], instruction: str = "") -> NDArray[np.float32]:
+        """Return the vectors of passages, ``(len(texts), dimensions)``, in the order given.
+
+        Args:
+            texts: the passages; an empty one is allowed.
+            instruction: what the model is asked to do, for models whose prompt takes one.
+
+        Raises:
+            ConfigError: an instruction was given to a model that takes none.
+            TypeError: ``texts`` is a single string, or holds something that is none.
+        """
+        if isinstance(texts, str):
+            raise TypeError("embed_documents takes a list of texts, not a single str")
+        return self._embed(texts, "document", instruction)
+
+    def embed_query(self, texts: str | Sequence[str], instruction: str = "") -> NDArray[np.float32]:
+        """Return the vectors of one question or several, ``(n, dimensions)``; raises as for documents."""
+        return self._embed([texts] if isinstance(texts, str) else texts, "query", instruction)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has, before any cut and without the prompt around it."""
+        return [len(encoding) for encoding in encode(self.tokenizer, _checked(texts))]
+
+    def _embed(self, texts: Sequence[str], kind: PromptKind, instruction: str) -> NDArray[np.float32]:
+        if instruction and not self.config.prompts.takes_instruction(kind):
+            raise ConfigError(
+                f"the {kind} prompt of {self.name} takes no instruction", hint="leave the instruction out"
+            )
+        return self._backend.embed(_checked(texts), kind, instruction)
+
+
+def _checked(texts: Sequence[str]) -> list[str]:
+    texts = list(texts)
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"text {position} is {type(text).__name__}, not str")
+    return texts

@@ -1,0 +1,125 @@
+"""A model folded into one table of token vectors: text in, unit vectors out, with numpy and no torch.
+
+A token table, a connector and a language model of zero layers treat every token alone, so they fold into one
+row per token; a text is the normalised sum of its tokens' rows. Must not know how rows were learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from lusifer.config import ModelConfig, PromptKind
+from lusifer.errors import CheckpointError
+from lusifer.tensors import TensorInfo, map_tensor, read_header
+from lusifer.tokens import encode, warn_if_cut
+
+#: Texts tokenised at once: bounds memory, and keeps every core of the tokenizer busy.
+_BLOCK = 1024
+
+
+class StaticTable:
+    """The folded model.
+
+    Args:
+        config: what the table is a fold of.
+        table: one row per token, ``(vocabulary, dimensions)``, int8 or floating point.
+        scale: factor of each row, ``(vocabulary,)``; None for 1.
+        tokenizer: text to token ids.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        table: NDArray[np.int8] | NDArray[np.floating],
+        scale: NDArray[np.floating] | None,
+        tokenizer: Tokenizer,
+    ) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self._table = table
+        rows = len(table)
+        self._scale = np.ones(rows, np.float32) if scale is None else np.asarray(scale, np.float32)
+
+    @classmethod
+    def open(cls, folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> StaticTable:
+        """Map the table of a checkpoint folder into memory.
+
+        Raises:
+            CheckpointError: a tensor is missing, misshapen or of a type the format does not allow.
+        """
+        path = folder / "model.safetensors"
+        header = read_header(path)
+        shape = (config.encoder.vocabulary, config.dimensions)
+        table = _tensor(path, header, "table", shape, ("I8", "F16", "F32"))
+        scale = None
+        if table.dtype == np.int8 or "scale" in header:
+            scale = _tensor(path, header, "scale", shape[:1], ("F16", "F32"))
+        extra = sorted(set(header) - {"table", "scale"})
+        if extra:
+            raise CheckpointError(
+                f"{path} holds the unknown tensor {extra[0]}", hint="see docs of the format"
+            )
+        if tokenizer.get_vocab_size() > shape[0]:
+            raise CheckpointError(
+                f"{folder / 'tokenizer.json'} has {tokenizer.get_vocab_size()} pieces, the table {shape[0]} rows",
+                hint="tokenizer and weights belong to different models; copy the folder again",
+            )
+        return cls(config, table, scale, tokenizer)
+
+    @property
+    def dimensions(self) -> int:
+        """Width of a vector."""
+        return int(self._table.shape[1])
+
+    def embed(self, texts: Sequence[str], kind: PromptKind, instruction: str = "") -> NDArray[np.float32]:
+        """Return unit vectors, ``(len(texts), dimensions)``, in the order given.
+
+        A text whose tokens carry nothing (empty, or only unknown characters) gets ``1/sqrt(dimensions)`` in
+        every place: a fixed direction that is close to no text in particular, and never NaN.
+        """
+        result = np.empty((len(texts), self.dimensions), np.float32)
+        prompts, longest, trimmed = self.config.prompts, self.config.max_tokens, 0
+        for start in range(0, len(texts), _BLOCK):
+            block = [prompts.render(kind, text, instruction) for text in texts[start : start + _BLOCK]]
+            for row, encoding in enumerate(encode(self.tokenizer, block), start):
+                ids = encoding.ids
+                trimmed += len(ids) > longest
+                self._sum(ids[:longest], result[row])
+        warn_if_cut(trimmed, longest)
+        return _normalise(result)
+
+    def _sum(self, ids: list[int], out: NDArray[np.float32]) -> None:
+        """Write the sum of the tokens' rows; one matrix-vector product, so no text can touch another."""
+        rows = np.array(ids, np.intp)
+        np.dot(self._scale[rows], self._table[rows].astype(np.float32), out=out)
+
+
+def _normalise(sums: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.sqrt(np.einsum("ij,ij->i", sums, sums))
+    empty = ~(norms > 1e-12)
+    sums[empty], norms[empty] = 1.0, np.sqrt(np.float32(sums.shape[1]))
+    sums /= norms[:, None]
+    return sums
+
+
+def _tensor(
+    path: Path, header: dict[str, TensorInfo], name: str, shape: tuple[int, ...], types: tuple[str, ...]
+) -> NDArray[np.generic]:
+    info = header.get(name)
+    if info is None:
+        raise CheckpointError(f"{path} lacks the tensor {name}", hint="copy or download the file again")
+    if info.shape != shape:
+        raise CheckpointError(
+            f"{path}: tensor {name} has shape {list(info.shape)}, config.json wants {list(shape)}",
+            hint="weights and config.json belong to different models; copy the folder again",
+        )
+    if info.dtype not in types:
+        raise CheckpointError(
+            f"{path}: tensor {name} has type {info.dtype}", hint=f"it must be one of {types}"
+        )
+    return map_tensor(path, name, info)

@@ -1,0 +1,58 @@
+"""Text to token ids, for every kind of model: robust encoding, and one warning for what was cut.
+
+Must not know vectors.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Encoding, Tokenizer
+
+from lusifer.errors import CheckpointError
+
+
+class TruncationWarning(UserWarning):
+    """Texts were longer than the model reads; their ends did not count."""
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """Read a ``tokenizer.json``, without any truncation or padding stored in it.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist", hint="copy the whole checkpoint folder")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust side raises bare Exception
+        raise CheckpointError(f"{path} is damaged: {error}", hint="copy the file again") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
+    """Tokenise texts as they are: no special tokens but those spelt out in them, nothing cut.
+
+    Lone surrogates, which no tokenizer accepts, count as U+FFFD.
+    """
+    try:
+        return tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    except (UnicodeEncodeError, TypeError):
+        mended = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+        return tokenizer.encode_batch_fast(mended, add_special_tokens=False)
+
+
+def warn_if_cut(count: int, longest: int) -> None:
+    """Warn once about the texts of a call that were cut."""
+    if count:
+        noun = "text was" if count == 1 else "texts were"
+        warnings.warn(
+            f"{count} {noun} longer than {longest} tokens and cut; split long texts into chunks",
+            TruncationWarning,
+            stacklevel=4,
+        )
