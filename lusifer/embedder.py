@@ -63,8 +63,8 @@ class Embedder:
 
         Args:
             name_or_path: a checkpoint folder; None for the model that comes with the package.
-            device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best there is. A folded table always
-                runs on the CPU.
+            device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best there is. A folded table runs on the
+                CPU whatever is asked.
             dtype: ``float32``, ``bfloat16`` or ``float16``; None for float32 on a CPU, bfloat16 elsewhere.
 
         Raises:

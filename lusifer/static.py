@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +36,8 @@ class StaticTable:
     def __init__(
         self,
         config: ModelConfig,
-        table: NDArray[np.int8] | NDArray[np.floating],
-        scale: NDArray[np.floating] | None,
+        table: NDArray[Any],
+        scale: NDArray[Any] | None,
         tokenizer: Tokenizer,
     ) -> None:
         self.config = config
@@ -61,12 +62,11 @@ class StaticTable:
             scale = _tensor(path, header, "scale", shape[:1], ("F16", "F32"))
         extra = sorted(set(header) - {"table", "scale"})
         if extra:
+            raise CheckpointError(f"{path} holds the unknown tensor {extra[0]}", hint="copy the folder again")
+        pieces = tokenizer.get_vocab_size()
+        if pieces > shape[0]:
             raise CheckpointError(
-                f"{path} holds the unknown tensor {extra[0]}", hint="see docs of the format"
-            )
-        if tokenizer.get_vocab_size() > shape[0]:
-            raise CheckpointError(
-                f"{folder / 'tokenizer.json'} has {tokenizer.get_vocab_size()} pieces, the table {shape[0]} rows",
+                f"{folder / 'tokenizer.json'} has {pieces} pieces, the table {shape[0]} rows",
                 hint="tokenizer and weights belong to different models; copy the folder again",
             )
         return cls(config, table, scale, tokenizer)
@@ -109,7 +109,7 @@ def _normalise(sums: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _tensor(
     path: Path, header: dict[str, TensorInfo], name: str, shape: tuple[int, ...], types: tuple[str, ...]
-) -> NDArray[np.generic]:
+) -> NDArray[Any]:
     info = header.get(name)
     if info is None:
         raise CheckpointError(f"{path} lacks the tensor {name}", hint="copy or download the file again")
@@ -119,7 +119,5 @@ def _tensor(
             hint="weights and config.json belong to different models; copy the folder again",
         )
     if info.dtype not in types:
-        raise CheckpointError(
-            f"{path}: tensor {name} has type {info.dtype}", hint=f"it must be one of {types}"
-        )
+        raise CheckpointError(f"{path}: tensor {name} has type {info.dtype}", hint=f"expected one of {types}")
     return map_tensor(path, name, info)

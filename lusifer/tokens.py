@@ -54,5 +54,5 @@ def warn_if_cut(count: int, longest: int) -> None:
         warnings.warn(
             f"{count} {noun} longer than {longest} tokens and cut; split long texts into chunks",
             TruncationWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

@@ -12,7 +12,7 @@ from lusifer import Embedder
 from lusifer.checkpoint import write_static
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
 
-WORDS = "river city water book school rain sea food music law star farm computer travel health".split()
+WORDS = ("river", "city", "water", "book", "school", "rain", "sea", "food", "music", "law", "star", "farm")
 LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
 DIMENSIONS = 24
 
