@@ -6,6 +6,7 @@ tokenizers, tensors or losses: it yields strings.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import lzma
 import re
@@ -46,16 +47,23 @@ _NGRAM = 13
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two texts that mean the same (``kind`` sentence or word) or a query and its passage (``asym``)."""
+    """Two texts that mean the same, or a query and its passage; keys are hashes of the normalised texts."""
 
     source: str
     left: str
     right: str
+    left_key: int = 0
+    right_key: int = 0
 
 
 def normalise_key(text: str) -> str:
     """Return what is compared when duplicates and overlaps are looked for: NFKC, lower case, words only."""
     return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).lower()))
+
+
+def hash_key(key: str) -> int:
+    """Return a signed 64-bit hash of a normalised text, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little", signed=True)
 
 
 def read_tsv(path: Path) -> Iterator[Pair]:
@@ -109,9 +117,7 @@ class Overlap:
         if key in self._exact:
             return True
         words = key.split()
-        return any(
-            " ".join(words[i : i + _NGRAM]) in self._ngrams for i in range(len(words) - _NGRAM + 1)
-        )
+        return any(" ".join(words[i : i + _NGRAM]) in self._ngrams for i in range(len(words) - _NGRAM + 1))
 
 
 def is_usable(left: str, right: str, right_language: str, *, symmetric: bool) -> bool:
@@ -135,7 +141,7 @@ def clean(path: Path, language: str, overlap: Overlap | None, *, symmetric: bool
         overlap: texts that must not be learnt from; None where there are none.
         symmetric: translations (True) or query to passage (False, no length ratio is expected).
     """
-    seen: set[int] = set()
+    seen: set[tuple[int, int]] = set()
     taken: dict[str, int] = {}
     for pair in read_tsv(path):
         if not is_usable(pair.left, pair.right, language, symmetric=symmetric):
@@ -146,11 +152,11 @@ def clean(path: Path, language: str, overlap: Overlap | None, *, symmetric: bool
         left, right = normalise_key(pair.left), normalise_key(pair.right)
         if not left or not right or left == right:
             continue
-        digest = hash((left, right))
-        if digest in seen:
+        keys = (hash_key(left), hash_key(right))
+        if keys in seen:
             continue
         if overlap is not None and (left in overlap or right in overlap):
             continue
-        seen.add(digest)
+        seen.add(keys)
         taken[pair.source] = taken.get(pair.source, 0) + 1
-        yield pair
+        yield Pair(pair.source, pair.left, pair.right, *keys)

@@ -5,11 +5,13 @@ Takes strings, gives a ``tokenizers.Tokenizer``. Must not know models or losses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterable
 
-from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import Unigram
-from tokenizers.trainers import UnigramTrainer
+
+from lusifer.errors import TrainingError
 
 PAD, UNK = "<pad>", "<unk>"
 
@@ -39,31 +41,82 @@ def build_normalizer() -> normalizers.Normalizer:
     )
 
 
-def train_tokenizer(texts: Iterator[str], *, vocabulary: int) -> Tokenizer:
-    """Train a Unigram tokenizer (Kudo 2018) with punctuation split off and ``▁`` before each word.
+def build_pre_tokenizer() -> pre_tokenizers.PreTokenizer:
+    """Return the split into words: at white space and around each punctuation mark, ``▁`` before every word."""
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Punctuation("isolated"),
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always"),
+        ]
+    )
+
+
+def train_tokenizer(texts: Iterable[str], *, vocabulary: int, threads: int = 2) -> Tokenizer:
+    """Train a Unigram tokenizer (Kudo 2018).
+
+    SentencePiece finds the pieces: the trainer in ``tokenizers`` seeds its candidates from distinct words
+    without their counts, and lost common words such as "winter" in a vocabulary of 98,304.
 
     Args:
         texts: the training sample, balanced over languages by the caller.
         vocabulary: number of pieces, the two special ones (padding 0, unknown 1) included.
+        threads: for the expectation step.
+
+    Raises:
+        TrainingError: the sample is too small for the vocabulary asked for.
     """
-    tokenizer = Tokenizer(Unigram())
-    tokenizer.normalizer = build_normalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.WhitespaceSplit(),
-            pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always"),
-            pre_tokenizers.Punctuation("isolated"),
-        ]
+    try:
+        import sentencepiece
+    except ImportError as error:
+        raise TrainingError(
+            "sentencepiece is not installed", hint="install the extra: pip install 'lusifer-search[train]'"
+        ) from error
+    normalizer, splitter = build_normalizer(), build_pre_tokenizer()
+    words = (
+        " ".join(
+            word.removeprefix("▁") for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
+        )
+        for text in texts
     )
-    trainer = UnigramTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[AddedToken(PAD, normalized=False), AddedToken(UNK, normalized=False)],
-        unk_token=UNK,
-        max_piece_length=18,
-        shrinking_factor=0.7,
-        n_sub_iterations=1,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.Sequence([])
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=words,
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=vocabulary,
+            character_coverage=0.9999,
+            max_sentencepiece_length=20,
+            max_sentence_length=20_000,
+            normalization_rule_name="identity",
+            split_digits=False,
+            pad_id=0,
+            unk_id=1,
+            bos_id=-1,
+            eos_id=-1,
+            pad_piece=PAD,
+            unk_piece=UNK,
+            num_threads=threads,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise TrainingError(
+            f"the tokenizer could not be trained: {error}",
+            hint=f"give more text or ask for fewer than {vocabulary} pieces",
+        ) from error
+    return _convert(model.getvalue(), normalizer, splitter)
+
+
+def _convert(
+    model: bytes, normalizer: normalizers.Normalizer, splitter: pre_tokenizers.PreTokenizer
+) -> Tokenizer:
+    """Move the pieces and their log probabilities into a Rust tokenizer that can be shipped as JSON."""
+    import sentencepiece
+
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
+    vocabulary = [(pieces.id_to_piece(i), pieces.get_score(i)) for i in range(pieces.get_piece_size())]
+    tokenizer = Tokenizer(Unigram(vocabulary, unk_id=1, byte_fallback=False))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
     return tokenizer

@@ -1,0 +1,155 @@
+"""Measure what a searcher feels: sentence retrieval between languages, questions to paragraphs, mixed pools.
+
+Takes anything that embeds or scores text, gives plain numbers. Must not know how results are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lusifer.evaluate.datasets import ParallelSentences, QuestionAnswering
+from lusifer.evaluate.metrics import ndcg_at, nearest_centroid, ranks, recall_at, top
+
+Matrix = NDArray[np.float32]
+
+
+class Encoder(Protocol):
+    """What is measured: two functions from texts to unit vectors of shape (n, d)."""
+
+    def embed_documents(self, texts: list[str]) -> Matrix: ...
+
+    def embed_query(self, texts: list[str]) -> Matrix: ...
+
+
+class Scorer(Protocol):
+    """A ranker that compares texts without vectors, such as BM25: scores of shape (queries, documents)."""
+
+    def score(self, queries: Sequence[str], documents: Sequence[str]) -> Matrix: ...
+
+
+def sentence_retrieval(encoder: Encoder, data: ParallelSentences) -> dict[str, Any]:
+    """Find each sentence's translation among all sentences of another language, in every direction.
+
+    Returns:
+        ``accuracy``: {from: {to: share}}; ``against_english``: per language, mean of both directions;
+        ``mean``, ``minimum`` of those; ``all_directions``: mean of every pair; ``topics``: accuracy of
+        nearest-centroid topics learnt in English, per language.
+    """
+    vectors = {code: encoder.embed_documents(texts) for code, texts in data.texts.items()}
+    target = np.arange(len(next(iter(vectors.values()))))
+    accuracy = {
+        a: {b: recall_at(ranks(vectors[a] @ vectors[b].T, target), 1) for b in vectors if b != a}
+        for a in vectors
+    }
+    result: dict[str, Any] = {
+        "accuracy": accuracy,
+        "all_directions": float(np.mean([v for row in accuracy.values() for v in row.values()])),
+    }
+    if "en" in vectors:
+        english = {c: (accuracy["en"][c] + accuracy[c]["en"]) / 2 for c in vectors if c != "en"}
+        result["against_english"] = english
+        result["mean"] = float(np.mean(list(english.values())))
+        result["minimum"] = min(english.values())
+        result["weakest"] = min(english, key=lambda code: english[code])
+        if data.topics:
+            result["topics"] = _topics(vectors, data.topics)
+    return result
+
+
+def question_retrieval(ranker: Encoder | Scorer, data: QuestionAnswering) -> dict[str, Any]:
+    """Find the paragraph that answers each question, for every pair of question and paragraph language.
+
+    Returns:
+        ``pairs``: {"en-ar": {recall@1, recall@10, ndcg@10}} (question language first), and the means ``same``
+        and ``cross`` over pairs of one and of two languages.
+    """
+    scores = _question_scores(ranker, data)
+    pairs = {}
+    for (asked, answered), matrix in scores.items():
+        ids = {pid: column for column, pid in enumerate(data.paragraphs[answered])}
+        relevant = np.array([ids[pid] for pid in data.questions[asked, answered].relevant])
+        positions = ranks(matrix, relevant)
+        pairs[f"{asked}-{answered}"] = {
+            "recall@1": recall_at(positions, 1),
+            "recall@10": recall_at(positions, 10),
+            "ndcg@10": ndcg_at(positions, 10),
+        }
+    return {
+        "pairs": pairs,
+        "same": _mean([v for k, v in pairs.items() if _is_same(k)]),
+        "cross": _mean([v for k, v in pairs.items() if not _is_same(k)]),
+    }
+
+
+def mixed_pool(encoder: Encoder, data: QuestionAnswering) -> dict[str, Any]:
+    """Ask in each language over the paragraphs of all languages together.
+
+    Returns:
+        For each question language: ``recall@10`` (any right paragraph), ``own_share`` (share of the ten best in
+        the question's language), ``own_relevant`` (share of the right paragraphs in it), ``bias`` (their ratio);
+        and ``bias``, the mean.
+    """
+    ids = [pid for group in data.paragraphs.values() for pid in group]
+    languages = np.array([code for code, group in data.paragraphs.items() for _ in group])
+    columns = {pid: i for i, pid in enumerate(ids)}
+    pool = encoder.embed_documents([text for group in data.paragraphs.values() for text in group.values()])
+    result: dict[str, Any] = {}
+    for asked in data.paragraphs:
+        relevant: dict[str, set[int]] = {}
+        texts: dict[str, str] = {}
+        for (question_language, _), questions in data.questions.items():
+            if question_language == asked:
+                for qid, text, pid in zip(questions.ids, questions.texts, questions.relevant, strict=True):
+                    relevant.setdefault(qid, set()).add(columns[pid])
+                    texts[qid] = text
+        if not texts:
+            continue
+        best = top(encoder.embed_query(list(texts.values())) @ pool.T, 10)
+        own = float((languages[best] == asked).mean())
+        shares = [np.mean(languages[list(group)] == asked) for group in relevant.values()]
+        found = [bool(group & set(row)) for group, row in zip(relevant.values(), best.tolist(), strict=True)]
+        own_relevant = float(np.mean(shares))
+        result[asked] = {
+            "recall@10": float(np.mean(found)),
+            "own_share": own,
+            "own_relevant": own_relevant,
+            "bias": own / own_relevant,
+        }
+    result["bias"] = float(np.mean([row["bias"] for row in result.values()]))
+    return result
+
+
+def _question_scores(ranker: Encoder | Scorer, data: QuestionAnswering) -> dict[tuple[str, str], Matrix]:
+    if hasattr(ranker, "score"):
+        return {
+            pair: ranker.score(questions.texts, list(data.paragraphs[pair[1]].values()))
+            for pair, questions in data.questions.items()
+        }
+    paragraphs = {
+        code: ranker.embed_documents(list(group.values())) for code, group in data.paragraphs.items()
+    }
+    return {
+        (asked, answered): ranker.embed_query(questions.texts) @ paragraphs[answered].T
+        for (asked, answered), questions in data.questions.items()
+    }
+
+
+def _topics(vectors: dict[str, Matrix], topics: list[str]) -> dict[str, float]:
+    return {
+        code: nearest_centroid(vectors["en"], topics, rows, topics)
+        for code, rows in vectors.items()
+        if code != "en"
+    }
+
+
+def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
+
+
+def _is_same(pair: str) -> bool:
+    asked, _, answered = pair.partition("-")
+    return asked == answered

@@ -1,0 +1,97 @@
+"""The recipe of lusifer-mini: every number that decides its weights, read from one TOML file.
+
+Knows names and ranges. Must not know how any of it is carried out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lusifer.errors import ConfigError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One training run.
+
+    Attributes:
+        seed: of sampling and initial weights.
+        vocabulary: pieces of the tokenizer.
+        tokenizer_texts: texts per language the tokenizer is trained on.
+        dimensions: width of the table.
+        max_tokens: longer training texts are cut.
+        steps: optimiser steps.
+        batch_sentences: translation pairs in a batch, pivot pairs too.
+        batch_words: word and phrase pairs in a batch.
+        batch_passages: query-passage pairs in a batch.
+        share_sentences: share of the steps given to translations; the four shares are relative.
+        share_words: share of words and phrases.
+        share_pivot: share of pairs of two languages other than English, joined over their English side.
+        share_passages: share of query-passage pairs.
+        language_exponent: languages are drawn by (number of pairs) to this power.
+        temperature: of the contrastive loss, for sentences and words.
+        temperature_passages: the same for query-passage pairs.
+        learning_rate: of Adam, at its peak.
+        warmup: share of the steps in which the rate rises.
+        token_dropout: share of tokens left out of a training text.
+        initial_scale: standard deviation of the initial table.
+        checkpoint_minutes: time between checkpoints.
+    """
+
+    seed: int = 20250101
+    vocabulary: int = 98_304
+    tokenizer_texts: int = 30_000
+    dimensions: int = 384
+    max_tokens: int = 128
+    steps: int = 10_000
+    batch_sentences: int = 2048
+    batch_words: int = 2048
+    batch_passages: int = 1024
+    share_sentences: float = 0.40
+    share_words: float = 0.15
+    share_pivot: float = 0.20
+    share_passages: float = 0.25
+    language_exponent: float = 0.5
+    temperature: float = 0.05
+    temperature_passages: float = 0.05
+    learning_rate: float = 0.01
+    warmup: float = 0.02
+    token_dropout: float = 0.0
+    initial_scale: float = 0.1
+    checkpoint_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "dimensions", "max_tokens", "steps", "batch_sentences"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"recipe: {name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.token_dropout < 1:
+            raise ConfigError(f"recipe: token_dropout must be in [0, 1), not {self.token_dropout}")
+
+    @classmethod
+    def read(cls, path: Path, **changes: Any) -> Recipe:
+        """Read a recipe from a TOML file; ``changes`` that are not None win over it.
+
+        Raises:
+            ConfigError: the file is missing, is not TOML, or has a name or value a recipe cannot have.
+        """
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"recipe {path} does not exist", hint=f"ready ones are in {RECIPES}") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"recipe {path} is not TOML: {error}") from None
+        values |= {name: value for name, value in changes.items() if value is not None}
+        types = {field.name: type(field.default) for field in dataclasses.fields(cls)}
+        for name, value in values.items():
+            if name not in types:
+                raise ConfigError(f"recipe {path}: unknown name {name!r}", hint=f"known: {', '.join(types)}")
+            accepted = (int, float) if types[name] is float else (int,)
+            if not isinstance(value, accepted) or isinstance(value, bool):
+                raise ConfigError(f"recipe {path}: {name} must be {types[name].__name__}, not {value!r}")
+        return cls(**values)
