@@ -1,0 +1,1 @@
+"""Measuring: retrieval checks that need no network. Nothing here is needed to search."""

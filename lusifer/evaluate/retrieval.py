@@ -64,8 +64,8 @@ def question_retrieval(ranker: Encoder | Scorer, data: QuestionAnswering) -> dic
     """Find the paragraph that answers each question, for every pair of question and paragraph language.
 
     Returns:
-        ``pairs``: {"en-ar": {recall@1, recall@10, ndcg@10}} (question language first), and the means ``same``
-        and ``cross`` over pairs of one and of two languages.
+        ``pairs``: {"en-ar": {recall@1, recall@10, ndcg@10}} (question language first), and the means
+        ``same`` and ``cross`` over pairs of one and of two languages.
     """
     scores = _question_scores(ranker, data)
     pairs = {}
@@ -89,9 +89,9 @@ def mixed_pool(encoder: Encoder, data: QuestionAnswering) -> dict[str, Any]:
     """Ask in each language over the paragraphs of all languages together.
 
     Returns:
-        For each question language: ``recall@10`` (any right paragraph), ``own_share`` (share of the ten best in
-        the question's language), ``own_relevant`` (share of the right paragraphs in it), ``bias`` (their ratio);
-        and ``bias``, the mean.
+        For each question language: ``recall@10`` (any right paragraph), ``own_share`` (share of the ten best
+        in the question's language), ``own_relevant`` (share of the right paragraphs in it), ``bias`` (their
+        ratio); and ``bias``, the mean.
     """
     ids = [pid for group in data.paragraphs.values() for pid in group]
     languages = np.array([code for code, group in data.paragraphs.items() for _ in group])

@@ -168,4 +168,5 @@ def _kind(name: str, recipe: Recipe) -> tuple[str, int]:
 
 def _normalise(values: list[float]) -> NDArray[np.float64]:
     weights = np.array(values, dtype=np.float64)
-    return weights / weights.sum()
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return shares

@@ -83,7 +83,7 @@ def read_tsv(path: Path) -> Iterator[Pair]:
                     f"{path}, line {number}: {len(columns)} columns instead of 3",
                     hint="each line is source, left text, right text, separated by tabs",
                 )
-            yield Pair(*columns)
+            yield Pair(columns[0], columns[1], columns[2])
 
 
 class Overlap:

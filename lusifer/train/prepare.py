@@ -1,7 +1,7 @@
 """Turn a data folder into token arrays on disk, once: clean, tokenise, store.
 
-Knows the corpus and the tokenizer. Must not know batches, losses or models. What it writes is a cache: any file
-can be deleted and is made again.
+Knows the corpus and the tokenizer. Must not know batches, losses or models. What it writes is a cache: any
+file can be deleted and is made again.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def make_tokenizer(folder: Path, path: Path, *, vocabulary: int, per_language: i
 
 
 def list_sets(folder: Path) -> dict[str, tuple[Path, str, bool]]:
-    """Map the name of each pair set to its file, the language of its right side and whether it is symmetric."""
+    """Map each pair set to its file, the language of its right side, and whether it is symmetric."""
     sets: dict[str, tuple[Path, str, bool]] = {}
     for language in TRANSLATED:
         for stem in (language, f"{language}.words"):
@@ -137,7 +137,8 @@ def prepare(
         pairs = clean(source, language, overlap, symmetric=symmetric)
         arrays = _tokenise(pairs, tokenizer, max_tokens)
         partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **arrays)
+        with partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
         partial.rename(path)
         report(f"{name}: {len(arrays['left_keys']):,} pairs")
     return paths

@@ -125,7 +125,9 @@ def contrastive_loss(
         low: type of the large matrix; its rounding is far below the noise of a batch.
     """
     rows, columns = _same_texts(left_keys, right_keys)
-    loss: Tensor = _AllPairs.apply(torch.cat([left, right]), rows, columns, temperature, low)
+    loss: Tensor = _AllPairs.apply(  # type: ignore[no-untyped-call]
+        torch.cat([left, right]), rows, columns, temperature, low
+    )
     return loss
 
 
@@ -172,7 +174,7 @@ class TableTrainer:
         left = encode(weights, *_bags(inverse[:split], batch.left))
         right = encode(weights, *_bags(inverse[split:], batch.right))
         loss = contrastive_loss(left, right, batch.left.keys, batch.right.keys, temperature=temperature)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if weights.grad is not None:
             self.optimiser.step(rows, weights.grad, rate)
         return float(loss.detach())

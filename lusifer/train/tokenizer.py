@@ -42,7 +42,7 @@ def build_normalizer() -> normalizers.Normalizer:
 
 
 def build_pre_tokenizer() -> pre_tokenizers.PreTokenizer:
-    """Return the split into words: at white space and around each punctuation mark, ``▁`` before every word."""
+    """Return the split into words: at white space and around punctuation marks, ``▁`` before every word."""
     return pre_tokenizers.Sequence(
         [
             pre_tokenizers.Punctuation("isolated"),
