@@ -1,0 +1,150 @@
+"""What an extractor is and what it gives, and the builder that keeps heading offsets right.
+
+Must not know any format.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from indexer.errors import ExtractionFailed
+
+#: Part of every document's version: raise it when an extractor's output changes, and everything is read anew.
+EXTRACTION_VERSION = 1
+
+#: Longest text taken from a file whose format compresses, in bytes; more is a bomb or no document.
+MAX_UNPACKED = 512 << 20
+
+_BREAKS = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_UNWANTED = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x9f\ufeff\ufffe\uffff]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading in a text.
+
+    Attributes:
+        offset: of its first character.
+        level: 1 is the highest.
+        text: one line.
+    """
+
+    offset: int
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """The text of a file.
+
+    Attributes:
+        text: plain text, ``\\n`` as line end, without control characters.
+        title: what the document calls itself, empty if it does not say.
+        headings: in order of offset.
+        language: what the document says its language is, as it says it (``pt-BR``); empty if it does not.
+        pages: offset at which each page starts; empty for formats without pages.
+    """
+
+    text: str
+    title: str = ""
+    headings: tuple[Heading, ...] = ()
+    language: str = ""
+    pages: tuple[int, ...] = ()
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """Reads one kind of file. Others can be added through the entry-point group ``lusifer.extractors``."""
+
+    def accepts(self, path: Path) -> bool:
+        """Tell by its name whether a file is of this kind; must not open it."""
+
+    def extract(self, path: Path, content: bytes) -> Extracted:
+        """Turn the file's content into text.
+
+        Raises:
+            ExtractionFailed: with the reason, in words for the file's owner.
+        """
+
+
+class TextBuilder:
+    """Puts a text together from cleaned pieces and notes where headings and pages start."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._length = 0
+        self._headings: list[Heading] = []
+        self._pages: list[int] = []
+
+    def add(self, text: str) -> None:
+        """Append text as it is, but for control characters."""
+        text = clean(text)
+        self._pieces.append(text)
+        self._length += len(text)
+
+    def add_heading(self, text: str, level: int) -> None:
+        """Append a heading as a paragraph of its own; an empty one is left out."""
+        if text := self.mark_heading(text, level):
+            self.add(text + "\n\n")
+
+    def mark_heading(self, text: str, level: int) -> str:
+        """Note that a heading stands here without appending it; return it as one line."""
+        text = " ".join(clean(text).split())
+        if text:
+            self._headings.append(Heading(self._length, level, text))
+        return text
+
+    def start_page(self) -> None:
+        """Note that a page starts here."""
+        self._pages.append(self._length)
+
+    @property
+    def length(self) -> int:
+        """Length of the text so far."""
+        return self._length
+
+    def build(self, *, title: str = "", language: str = "") -> Extracted:
+        """Return what was put together."""
+        return Extracted(
+            text="".join(self._pieces),
+            title=" ".join(clean(title).split()),
+            headings=tuple(self._headings),
+            language=language.strip(),
+            pages=tuple(self._pages),
+        )
+
+
+def clean(text: str) -> str:
+    """Make line ends ``\\n`` and drop what is no text: control characters, byte order marks, lone surrogates."""
+    text = _UNWANTED.sub("", _BREAKS.sub("\n", text))
+    return _SURROGATES.sub("\ufffd", text)
+
+
+def open_archive(content: bytes) -> zipfile.ZipFile:
+    """Open a ZIP file that is safe to unpack.
+
+    The sizes an archive declares bind: ``zipfile`` never unpacks more of a member than that.
+
+    Raises:
+        ExtractionFailed: it is damaged, encrypted, or unpacks to more than ``MAX_UNPACKED``.
+    """
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    except zipfile.BadZipFile as error:
+        raise ExtractionFailed("damaged: it is not a complete ZIP archive, as its format requires") from error
+    members = archive.infolist()
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > MAX_UNPACKED:
+        raise ExtractionFailed(
+            f"refused: it would unpack to {unpacked / 1e6:,.0f} MB, the limit is {MAX_UNPACKED / 1e6:,.0f} MB"
+        )
+    if any(member.flag_bits & 1 for member in members):
+        raise ExtractionFailed("encrypted: save it without a password")
+    return archive

@@ -1,0 +1,92 @@
+"""Markdown files, parsed as CommonMark with tables: words are kept, mark-up goes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from indexer.encoding import decode
+from indexer.extract.base import Extracted, TextBuilder
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+_FIELD = re.compile(r"^(title|lang|language)[ \t]*:[ \t]*(.+?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_TAG = re.compile(r"<!--.*?-->|<[^>]*>", re.DOTALL)
+
+
+class MarkdownExtractor:
+    """Reads ``.md`` and ``.markdown``; the front matter may give ``title`` and ``lang``."""
+
+    def accepts(self, path: Path) -> bool:
+        return path.suffix.lower() in (".md", ".markdown")
+
+    def extract(self, path: Path, content: bytes) -> Extracted:  # noqa: ARG002 - the protocol's signature
+        source = decode(content).text
+        fields: dict[str, str] = {}
+        if front := _FRONT_MATTER.match(source):
+            fields = {name.lower(): value.strip("\"'") for name, value in _FIELD.findall(front[1])}
+            source = source[front.end() :]
+        builder = TextBuilder()
+        _render(_parser().parse(source), builder)
+        language = fields.get("lang") or fields.get("language") or ""
+        extracted = builder.build(title=fields.get("title", ""), language=language)
+        return extracted if extracted.title else builder.build(title=_first_title(extracted), language=language)
+
+
+@cache
+def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    # A nesting limit keeps hostile input from costing quadratic time.
+    return MarkdownIt("commonmark", {"maxNesting": 40}).enable("table")
+
+
+def _first_title(extracted: Extracted) -> str:
+    return next((heading.text for heading in extracted.headings if heading.level == 1), "")
+
+
+def _render(tokens: Sequence[Token], builder: TextBuilder) -> None:
+    """Append the text of a parsed document, block by block."""
+    level = 0
+    for token in tokens:
+        match token.type:
+            case "heading_open":
+                level = int(token.tag[1])
+            case "heading_close":
+                level = 0
+            case "inline" if level:
+                builder.add_heading(_join(token), level)
+            case "inline":
+                builder.add(_join(token))
+            case "fence" | "code_block":
+                builder.add(token.content.rstrip("\n") + "\n\n")
+            case "html_block" if text := _TAG.sub("", token.content).strip():
+                builder.add(text + "\n\n")
+            case "paragraph_close":
+                # Items of a tight list stand on lines of their own, paragraphs apart from each other.
+                builder.add("\n" if token.hidden else "\n\n")
+            case "th_close" | "td_close":
+                builder.add("\t")
+            case "tr_close" | "bullet_list_close" | "ordered_list_close" | "table_close":
+                builder.add("\n")
+
+
+def _join(token: Token) -> str:
+    return "".join(_inline(token.children or ()))
+
+
+def _inline(tokens: Sequence[Token]) -> Iterator[str]:
+    for token in tokens:
+        match token.type:
+            case "text" | "code_inline":
+                yield token.content
+            case "softbreak" | "hardbreak":
+                yield "\n"
+            case "image":
+                yield _join(token)

@@ -1,0 +1,141 @@
+"""PDF files: pypdf first, pypdfium2 (if installed) where that fails or finds nothing.
+
+A PDF without any text is a scan; it is refused with that reason, never indexed as empty.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from indexer.errors import ExtractionFailed
+from indexer.extract.base import Extracted, TextBuilder
+
+if TYPE_CHECKING:
+    from pypdf import PdfReader
+
+_NO_TEXT = "no text layer: probably a scan; run OCR first (for example ocrmypdf)"
+_ENCRYPTED = "encrypted: save it without a password"
+_HYPHENATED = re.compile(r"(?<=[^\W\d_])[-\u00ad]\n(?=[^\W\d_])")
+
+
+class _Encrypted(Exception):
+    """The document needs a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    """What a reader found: the text of each page, the title, and bookmarks by page number."""
+
+    texts: list[str]
+    title: str = ""
+    bookmarks: tuple[tuple[int, int, str], ...] = ()
+
+
+class PdfExtractor:
+    """Reads ``.pdf``; bookmarks become headings at the start of their page."""
+
+    def accepts(self, path: Path) -> bool:
+        return path.suffix.lower() == ".pdf"
+
+    def extract(self, path: Path, content: bytes) -> Extracted:  # noqa: ARG002 - the protocol's signature
+        problem: Exception | None = None
+        for read in (_read_with_pypdf, _read_with_pdfium):
+            try:
+                pages = read(content)
+            except Exception as error:
+                # Whatever one library stumbles over, the other may read; the first one's words are kept.
+                problem = problem or error
+                continue
+            if pages is not None and any(text.strip() for text in pages.texts):
+                return _build(pages)
+        if isinstance(problem, _Encrypted):
+            raise ExtractionFailed(_ENCRYPTED) from problem
+        if problem is not None:
+            detail = " ".join(str(problem).split())[:200] or type(problem).__name__
+            raise ExtractionFailed(f"malformed PDF: {detail}") from problem
+        raise ExtractionFailed(_NO_TEXT)
+
+
+def _build(pages: _Pages) -> Extracted:
+    builder = TextBuilder()
+    for number, text in enumerate(pages.texts):
+        builder.start_page()
+        for level, title in ((level, title) for page, level, title in pages.bookmarks if page == number):
+            builder.mark_heading(title, level)
+        if text := _HYPHENATED.sub("", text).strip():
+            builder.add(text + "\n\n")
+    return builder.build(title=pages.title)
+
+
+def _read_with_pypdf(content: bytes) -> _Pages:
+    from pypdf import PdfReader
+
+    # pypdf reports what it repairs as warnings to its logger; only the outcome matters here.
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+    reader = PdfReader(io.BytesIO(content), strict=False)
+    if reader.is_encrypted and not _opens_without_password(reader):
+        raise _Encrypted
+    texts = [page.extract_text() for page in reader.pages]
+    return _Pages(texts, _title(reader), tuple(_bookmarks(reader)))
+
+
+def _opens_without_password(reader: PdfReader) -> bool:
+    """Try the empty password, which files have whose owner only forbids changing or printing them."""
+    from pypdf.errors import DependencyError
+
+    try:
+        return bool(reader.decrypt(""))
+    except DependencyError:
+        return False
+
+
+def _title(reader: PdfReader) -> str:
+    try:
+        return str((reader.metadata and reader.metadata.title) or "")
+    except Exception:
+        return ""  # broken metadata is no reason to refuse the text
+
+
+def _bookmarks(reader: PdfReader) -> Iterator[tuple[int, int, str]]:
+    """Yield (page number, level, title) of the outline, up to three levels deep."""
+    try:
+        pending: list[tuple[Any, int]] = [(reader.outline, 1)]
+        while pending:
+            entries, level = pending.pop()
+            for entry in entries:
+                if isinstance(entry, list):
+                    if level < 3:
+                        pending.append((entry, level + 1))
+                elif (page := reader.get_destination_page_number(entry)) is not None:
+                    yield page, level, str(entry.title or "")
+    except Exception:
+        return  # a broken outline is no reason to refuse the text
+
+
+def _read_with_pdfium(content: bytes) -> _Pages | None:
+    try:
+        import pypdfium2
+    except ImportError:
+        return None
+    try:
+        document = pypdfium2.PdfDocument(content)
+    except pypdfium2.PdfiumError as error:
+        if "password" in str(error).lower():
+            raise _Encrypted from error
+        raise
+    try:
+        texts = []
+        for page in document:
+            text_page = page.get_textpage()
+            texts.append(text_page.get_text_bounded())
+            text_page.close()
+            page.close()
+        return _Pages(texts, document.get_metadata_value("Title"))
+    finally:
+        document.close()
