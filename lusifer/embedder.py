@@ -8,30 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
-from lusifer.checkpoint import TOKENIZER, WEIGHTS, read_config
-from lusifer.config import ModelConfig, PromptKind
-from lusifer.errors import CheckpointError, ConfigError
-from lusifer.fingerprint import fingerprint
-from lusifer.static import StaticTable
-from lusifer.tokens import encode, load_tokenizer
-
-#: The model that comes with the package.
-SHIPPED = Path(__file__).parent / "mini"
-
-
-class Backend(Protocol):
-    """What turns checked texts into unit vectors."""
-
-    @property
-    def dimensions(self) -> int: ...
-
-    def embed(self, texts: Sequence[str], kind: PromptKind, instruction: str = "") -> NDArray[np.float32]: ...
+from lusifer.config import PromptKind
+from lusifer.errors import ConfigError
+from lusifer.loading import OpenModel, open_model
+from lusifer.tokens import encode
 
 
 class Embedder:
@@ -47,37 +31,39 @@ class Embedder:
         tokenizer: the model's tokenizer, without truncation.
     """
 
-    def __init__(self, config: ModelConfig, backend: Backend, tokenizer: Tokenizer, fingerprint: str) -> None:
-        self.config = config
-        self.name = config.name
-        self.max_tokens = config.max_tokens
-        self.fingerprint = fingerprint
-        self.tokenizer = tokenizer
-        self._backend = backend
+    def __init__(self, model: OpenModel) -> None:
+        self.config = model.config
+        self.name = model.config.name
+        self.max_tokens = model.config.max_tokens
+        self.fingerprint = model.fingerprint
+        self.tokenizer = model.tokenizer
+        self._backend = model.backend
 
     @classmethod
     def load(
-        cls, name_or_path: str | Path | None = None, device: str | None = None, dtype: str | None = None
+        cls,
+        name_or_path: str | Path | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        *,
+        projected: bool = True,
     ) -> Embedder:
         """Load a model.
 
         Args:
-            name_or_path: a checkpoint folder; None for the model that comes with the package.
-            device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best there is. A folded table runs on the
-                CPU whatever is asked.
+            name_or_path: a checkpoint folder, in our format or the published one; the hub id of such a
+                checkpoint, ``Hieuman/LUSIFER`` for one; None for the model that comes with the package.
+            device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best there is. A folded table runs
+                on the CPU whatever is asked.
             dtype: ``float32``, ``bfloat16`` or ``float16``; None for float32 on a CPU, bfloat16 elsewhere.
+            projected: False leaves the output projection out; the published model's vectors were made so
+                until March 2025, and which of the two the paper used is unknown.
 
         Raises:
             CheckpointError: the folder is missing or damaged.
-            ConfigError: its configuration does not describe a model.
+            ConfigError: its configuration does not describe a model, or there is no such device or dtype.
         """
-        folder = SHIPPED if name_or_path is None else Path(name_or_path)
-        if not folder.is_dir():
-            raise CheckpointError(f"there is no model folder {folder}", hint="give a checkpoint folder")
-        config = read_config(folder)
-        tokenizer = load_tokenizer(folder / TOKENIZER)
-        backend = StaticTable.open(folder, config, tokenizer)
-        return cls(config, backend, tokenizer, fingerprint(config, folder / TOKENIZER, [folder / WEIGHTS]))
+        return cls(open_model(name_or_path, device, dtype, projected=projected))
 
     @property
     def dimensions(self) -> int:

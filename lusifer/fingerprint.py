@@ -16,18 +16,22 @@ _WHOLE = 64 << 20
 _SAMPLES, _SAMPLE = 256, 4096
 
 
-def fingerprint(config: ModelConfig, tokenizer: Path, weights: Iterable[Path]) -> str:
+def fingerprint(config: ModelConfig, files: Iterable[Path]) -> str:
     """Return 16 hexadecimal digits that change whenever the model's vectors could.
 
     Fields of the configuration that vectors do not depend on (``name``, ``calibration``) do not count, nor
-    does the number format it is computed in. A weights file of more than 64 MiB is known by its size, its
-    first 64 KiB (for a safetensors file the start of the header) and 256 evenly spread blocks of 4 KiB, since
-    hashing 16 GB would take longer than loading it: any training step changes all of those.
+    does the number format it is computed in.
+
+    Args:
+        config: the model.
+        files: its tokenizer and weights. One of more than 64 MiB is known by its size, its first 64 KiB (for
+            a safetensors file the start of the header) and 256 evenly spread blocks of 4 KiB, since hashing
+            16 GB would take longer than loading it: any training step changes all of those.
     """
     described = config.to_dict()
     del described["name"], described["calibration"]
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-    for path in (tokenizer, *sorted(weights)):
+    for path in files:
         _add_file(digest, path)
     return digest.hexdigest()[:16]
 

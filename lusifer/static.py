@@ -18,6 +18,7 @@ from lusifer.config import ModelConfig, PromptKind
 from lusifer.errors import CheckpointError
 from lusifer.tensors import TensorInfo, map_tensor, read_header
 from lusifer.tokens import encode, warn_if_cut
+from lusifer.vectors import normalise
 
 #: Texts tokenised at once: bounds memory, and keeps every core of the tokenizer busy.
 _BLOCK = 1024
@@ -79,8 +80,7 @@ class StaticTable:
     def embed(self, texts: Sequence[str], kind: PromptKind, instruction: str = "") -> NDArray[np.float32]:
         """Return unit vectors, ``(len(texts), dimensions)``, in the order given.
 
-        A text whose tokens carry nothing (empty, or only unknown characters) gets ``1/sqrt(dimensions)`` in
-        every place: a fixed direction that is close to no text in particular, and never NaN.
+        A text whose tokens carry nothing gets the fixed vector of ``lusifer.vectors.normalise``.
         """
         result = np.empty((len(texts), self.dimensions), np.float32)
         prompts, longest, trimmed = self.config.prompts, self.config.max_tokens, 0
@@ -91,20 +91,12 @@ class StaticTable:
                 trimmed += len(ids) > longest
                 self._sum(ids[:longest], result[row])
         warn_if_cut(trimmed, longest)
-        return _normalise(result)
+        return normalise(result)
 
     def _sum(self, ids: list[int], out: NDArray[np.float32]) -> None:
         """Write the sum of the tokens' rows; one matrix-vector product, so no text can touch another."""
         rows = np.array(ids, np.intp)
         np.dot(self._scale[rows], self._table[rows].astype(np.float32), out=out)
-
-
-def _normalise(sums: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.sqrt(np.einsum("ij,ij->i", sums, sums))
-    empty = ~(norms > 1e-12)
-    sums[empty], norms[empty] = 1.0, np.sqrt(np.float32(sums.shape[1]))
-    sums /= norms[:, None]
-    return sums
 
 
 def _tensor(

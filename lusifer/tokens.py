@@ -47,12 +47,12 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
         return tokenizer.encode_batch_fast(mended, add_special_tokens=False)
 
 
-def warn_if_cut(count: int, longest: int) -> None:
-    """Warn once about the texts of a call that were cut."""
+def warn_if_cut(count: int, longest: int, *, depth: int = 0) -> None:
+    """Warn once about the texts of a call that were cut, ``depth`` calls further out than usual."""
     if count:
         noun = "text was" if count == 1 else "texts were"
         warnings.warn(
             f"{count} {noun} longer than {longest} tokens and cut; split long texts into chunks",
             TruncationWarning,
-            stacklevel=5,
+            stacklevel=5 + depth,
         )

@@ -1,0 +1,143 @@
+"""Run a model on texts with torch: prompts, tokens, batches sorted by length, unit vectors out.
+
+Must not know checkpoints' formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from lusifer.config import ModelConfig, PromptKind
+from lusifer.connector import Placement
+from lusifer.encoder import pad
+from lusifer.errors import ConfigError
+from lusifer.model import Lusifer
+from lusifer.tokens import encode, warn_if_cut
+from lusifer.vectors import normalise
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+#: Tokens in a batch, padding included.
+_BUDGET = {"cpu": 4096, "mps": 8192, "cuda": 32768}
+_BLOCK = 4096
+
+
+def choose_device(name: str | None) -> torch.device:
+    """Return the device asked for; None takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ConfigError: there is no such device on this machine.
+    """
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"there is no device {name!r}", hint="use cpu, cuda, cuda:1 or mps") from error
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device.type, False):
+        raise ConfigError(f"device {name} is not available here", hint="use cpu, or install its driver")
+    return device
+
+
+def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    """Return the number format asked for; None takes float32 on a CPU and bfloat16 elsewhere.
+
+    Raises:
+        ConfigError: it is not one a model can run in.
+    """
+    if name is None:
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if name not in _DTYPES:
+        raise ConfigError(f"there is no dtype {name!r}", hint=f"use one of {', '.join(_DTYPES)}")
+    return _DTYPES[name]
+
+
+class TorchBackend:
+    """A model, its tokenizer and the device they run on.
+
+    Args:
+        model: in evaluation mode from here on.
+        tokenizer: text to token ids.
+        device: where ``model`` is.
+    """
+
+    def __init__(self, model: Lusifer, tokenizer: Tokenizer, device: torch.device) -> None:
+        self.model = model.eval()
+        self.device = device
+        self._tokenizer = tokenizer
+        self._config: ModelConfig = model.config
+
+    @property
+    def dimensions(self) -> int:
+        """Width of a vector."""
+        return self._config.dimensions
+
+    def embed(self, texts: Sequence[str], kind: PromptKind, instruction: str = "") -> NDArray[np.float32]:
+        """Return unit vectors, ``(len(texts), dimensions)``, in the order given, each text's its own."""
+        rows = self.tokenise(texts, kind, instruction)
+        order = sorted((index for index, row in enumerate(rows) if row), key=lambda index: -len(rows[index]))
+        result = np.zeros((len(rows), self.dimensions), np.float32)
+        for batch in _batches(order, rows, _BUDGET.get(self.device.type, _BUDGET["cpu"])):
+            result[batch] = self._run([rows[index] for index in batch], "text")
+        return normalise(result)
+
+    def embed_as_recorded(
+        self,
+        texts: Sequence[str],
+        kind: PromptKind,
+        instruction: str = "",
+        *,
+        batch_size: int = 256,
+        max_tokens: int | None = None,
+    ) -> NDArray[np.float32]:
+        """Return what the authors' ``encode`` returns: batches in the order given, vectors not normalised.
+
+        Their added tokens follow the batch's padding, so that vectors depend on the batch; for comparison
+        only.
+        """
+        rows = [row[:max_tokens] for row in self.tokenise(texts, kind, instruction)]
+        parts = [
+            self._run(rows[start : start + batch_size], "batch") for start in range(0, len(rows), batch_size)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, self.dimensions), np.float32)
+
+    def tokenise(self, texts: Sequence[str], kind: PromptKind, instruction: str = "") -> list[list[int]]:
+        """Return the token ids the model reads: prompt included, cut at the end, not padded."""
+        prompts, longest = self._config.prompts, self._config.max_tokens
+        rows: list[list[int]] = []
+        trimmed = 0
+        for start in range(0, len(texts), _BLOCK):
+            block = [prompts.render(kind, text, instruction) for text in texts[start : start + _BLOCK]]
+            for encoding in encode(self._tokenizer, block):
+                ids = encoding.ids
+                trimmed += len(ids) > longest
+                rows.append(ids[:longest])
+        warn_if_cut(trimmed, longest, depth=1)
+        return rows
+
+    @torch.inference_mode()
+    def _run(self, rows: list[list[int]], placement: Placement) -> NDArray[np.float32]:
+        ids, mask = pad(rows, self.model.encoder.pad_id)
+        output = self.model(ids.to(self.device), mask.to(self.device), placement)
+        reps: NDArray[np.float32] = output.reps.float().cpu().numpy()
+        return reps
+
+
+def _batches(order: list[int], rows: list[list[int]], budget: int) -> Iterator[list[int]]:
+    """Cut texts sorted by falling length into batches of at most ``budget`` padded tokens."""
+    start = 0
+    while start < len(order):
+        count = max(1, budget // (-(-len(rows[order[start]]) // 8) * 8))
+        yield order[start : start + count]
+        start += count

@@ -1,0 +1,101 @@
+"""Load and save whole models: our own format and the published one, into torch modules.
+
+Must not know texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from lusifer.checkpoint import CONFIG, TOKENIZER, WEIGHTS
+from lusifer.config import ModelConfig
+from lusifer.errors import CheckpointError
+from lusifer.model import Lusifer
+from lusifer.published import PublishedConfig
+from lusifer.published_weights import PublishedWeights
+from lusifer.torch_backend import TorchBackend, choose_device, choose_dtype
+from lusifer.weights import WeightFiles, check_names, check_shape, fill
+
+
+def load_model(
+    folder: Path,
+    config: ModelConfig,
+    published: PublishedConfig | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Lusifer:
+    """Build a model and fill it, one tensor at a time.
+
+    Args:
+        folder: a checkpoint.
+        config: what its ``config.json`` describes; without a projection, that of the checkpoint is left out.
+        published: its original configuration, when it is in the published format.
+        device: where the model goes.
+        dtype: number format of its parameters.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown or of the wrong shape, or a file is damaged.
+    """
+    with torch.device("meta"):
+        model = Lusifer(config)
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    read: Callable[[str], Tensor]
+    if published is not None:
+        read = PublishedWeights(folder, published, shapes, device).read
+    else:
+        read = _open_own(folder, shapes, config.projection)
+    fill(model, read, device=device, dtype=dtype)
+    return model
+
+
+def open_backend(
+    folder: Path,
+    config: ModelConfig,
+    published: PublishedConfig | None,
+    tokenizer: Tokenizer,
+    device: str | None,
+    dtype: str | None,
+) -> tuple[TorchBackend, list[Path]]:
+    """Load a model onto a device and make it run on texts; also say which files its weights are in.
+
+    Raises:
+        CheckpointError: as ``load_model``.
+        ConfigError: there is no such device or dtype.
+    """
+    where = choose_device(device)
+    model = load_model(folder, config, published, where, choose_dtype(dtype, where))
+    return TorchBackend(model, tokenizer, where), WeightFiles(folder).paths
+
+
+def save_model(folder: Path, model: Lusifer, tokenizer: Tokenizer) -> None:
+    """Write a whole model in our own format; files of an earlier checkpoint are replaced.
+
+    Raises:
+        CheckpointError: a parameter holds NaN or infinity.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.named_parameters()}
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"tensor {name} holds NaN or infinity", hint="look for a diverged run")
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    tokenizer.save(str(folder / TOKENIZER), pretty=False)
+    (folder / CONFIG).write_text(model.config.to_json(), encoding="utf-8")
+
+
+def _open_own(folder: Path, shapes: dict[str, tuple[int, ...]], projected: bool) -> Callable[[str], Tensor]:
+    files = WeightFiles(folder)
+    names = set(files)
+    extra = names - shapes.keys()
+    if not projected:
+        extra = {name for name in extra if not name.startswith("projection.")}
+    check_names(folder, shapes.keys() - names, extra)
+    for name, shape in shapes.items():
+        check_shape(folder, name, files.shape(name), shape)
+    return files.read
