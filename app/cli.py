@@ -1,0 +1,79 @@
+"""The ``lusifer`` command: all sub-commands in one place, errors as one line with a remedy.
+
+Imports no model, web or store library: each command brings its own when it runs, so that ``lusifer --help``
+and ``lusifer status`` are quick. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from indexer.cli import index, remove, status
+
+from app.commands.embed import embed
+from app.commands.search import search
+from app.commands.serve import serve
+from app.errors import AppError, RequestError
+from indexer.errors import IndexerError, UsageError
+from lusifer.errors import LusiferError
+from store.errors import StoreError
+
+cli = typer.Typer(
+    name="lusifer",
+    help="Search documents in fourteen languages by meaning: ask in one, find passages in all.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from app.version import program_version
+
+        typer.echo(f"lusifer-search {program_version()}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Search documents in fourteen languages by meaning: ask in one, find passages in all."""
+
+
+for _command in (index, search, serve, status, remove, embed):
+    cli.command()(_command)
+# Commands that work on models (train, evaluate) are registered here, each by a function that imports its own
+# module when it is called.
+
+
+def main() -> None:
+    """Run the command line; the entry point of the package."""
+    try:
+        cli()
+    except (AppError, StoreError, LusiferError, IndexerError) as error:
+        _explain(error.message, error.hint)
+        sys.exit(2 if isinstance(error, RequestError | UsageError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `lusifer search … | head -1`. Python would complain again
+        # when it flushes standard output at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _explain(message: str, hint: str) -> None:
+    sys.stderr.write(f"error: {message}\n")
+    if hint:
+        sys.stderr.write(f"hint: {hint}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One module for each command of ``lusifer`` that belongs to the application."""

@@ -1,0 +1,86 @@
+"""``lusifer serve``: the search page and the API."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.commands.options import DataOption, ModelOption, make_settings
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+
+def serve(
+    data: DataOption = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="Address to listen on; any but loopback needs LUSIFER_API_KEY.", show_default="127.0.0.1"
+        ),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8765")
+    ] = None,
+    log_format: Annotated[
+        str | None, typer.Option("--log-format", help="text or json.", metavar="FORMAT", show_default="text")
+    ] = None,
+    model: ModelOption = None,
+) -> None:
+    """Serve the search page and the JSON API."""
+    settings = make_settings(data=data, host=host, port=port, log_format=log_format, model=model)
+    run_server(settings)
+
+
+def run_server(settings: Settings) -> None:
+    """Serve until interrupted.
+
+    The model is loaded before anything is served, so that a wrong name ends the command with a clear message.
+
+    Raises:
+        ConfigurationError: the address may not or cannot be listened on.
+        LusiferError: the model cannot be loaded.
+    """
+    import uvicorn
+
+    from app.logging import configure_logging
+    from app.main import create_app
+    from app.opening import load_model
+    from app.security import check_binding
+
+    check_binding(settings)
+    configure_logging(settings.log_format)
+    model = load_model(settings)
+    app = create_app(settings, load=lambda _: model)
+    listener = _listen(settings)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=10
+    )
+    _announce(settings, listener)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Open the listening socket here: the server itself would end the process with a traceback."""
+    from app.errors import ConfigurationError
+
+    try:
+        info = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, _, _, _, address = info[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror or error}",
+            hint="Choose another with --port, or 0 for any free one.",
+        ) from None
+
+
+def _announce(settings: Settings, listener: socket.socket) -> None:
+    import logging
+
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    logging.getLogger("lusifer.serve").info("serving at http://%s:%d", host, listener.getsockname()[1])

@@ -1,0 +1,80 @@
+"""Put the web application together: ``create_app`` and the lifespan that owns model and store.
+
+No globals: two applications with different settings can live in one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app.access import Access
+from app.api import api_router
+from app.health import router as health_router
+from app.logging import RequestLog
+from app.openapi import complete_openapi
+from app.opening import ModelLoader, StoreOpener, load_model, open_index
+from app.problems import add_problem_handlers
+from app.resources import Resources
+from app.security import Guard, check_binding
+from app.settings import Settings
+from app.version import program_version
+from app.web import web_router
+from app.web.files import StaticFolder
+from app.web.pages import Pages
+
+DESCRIPTION = """Search documents in fourteen languages by meaning: ask in one, find passages in all.
+
+Errors are `application/problem+json` (RFC 9457) with a `hint` that says what to do. Where the server has an
+API key, send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
+"""
+
+
+def create_app(
+    settings: Settings, *, load: ModelLoader = load_model, open_store: StoreOpener = open_index
+) -> FastAPI:
+    """Make the application.
+
+    Args:
+        settings: how to serve.
+        load: loads the model, in a thread, when the application starts.
+        open_store: opens the store, in a thread, when it is first needed.
+
+    Raises:
+        ConfigurationError: the settings would let others in without a key.
+    """
+    check_binding(settings)
+    access = Access(settings.api_key, settings.session_hours * 3600)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        model = await asyncio.to_thread(load, settings)
+        resources = Resources.open(settings, access, model, open_store)
+        app.state.resources = resources
+        try:
+            yield
+        finally:
+            await resources.close()
+
+    app = FastAPI(
+        title="lusifer-search",
+        version=program_version(),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # these pages load scripts from other servers
+        redoc_url=None,
+    )
+    app.state.access = access
+    app.state.pages = Pages()
+    add_problem_handlers(app)
+    app.include_router(api_router)
+    app.include_router(health_router)
+    app.include_router(web_router)
+    app.mount("/static", StaticFolder(), name="static")
+    app.add_middleware(Guard, settings=settings, access=access)
+    app.add_middleware(RequestLog)
+    complete_openapi(app)
+    return app

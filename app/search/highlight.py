@@ -1,0 +1,92 @@
+"""Mark the sentence of each passage that answers the question best.
+
+Whole sentences only: a mark inside a word would break the joins of Arabic letters. Must not embed by itself;
+it says what has to be embedded and reads the vectors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.search.sentences import split_sentences
+from store.base import Vector
+
+Span = tuple[int, int]
+
+#: A passage is at most some hundred tokens; a longer list of sentences is a table or a poem.
+_MOST_SENTENCES = 40
+_MARKDOWN_HEADING = re.compile(r"#{1,6}[ \t]+\S.*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class SentencePlan:
+    """The sentences of some passages.
+
+    Attributes:
+        spans: for each passage, where its sentences are.
+        texts: all sentences, one passage after the other: what has to be embedded.
+    """
+
+    spans: tuple[tuple[Span, ...], ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A passage in which a sentence is to be marked.
+
+    Attributes:
+        text: the passage.
+        headings: texts of headings that may stand in it; a heading answers nothing and is not marked.
+    """
+
+    text: str
+    headings: tuple[str, ...] = ()
+
+
+def plan_sentences(passages: Sequence[Candidate]) -> SentencePlan:
+    """Find the sentences to compare with the question."""
+    spans = tuple(tuple(_sentences(passage)) for passage in passages)
+    texts = (
+        passage.text[start:end]
+        for passage, found in zip(passages, spans, strict=True)
+        for start, end in found
+    )
+    return SentencePlan(spans, tuple(texts))
+
+
+def _sentences(passage: Candidate) -> list[Span]:
+    """The sentences that are no headings; all of them where there is nothing else."""
+    spans = split_sentences(passage.text)
+    body = [(start, end) for start, end in spans if not is_heading(passage.text[start:end], passage.headings)]
+    return (body or spans)[:_MOST_SENTENCES]
+
+
+def is_heading(line: str, headings: Sequence[str]) -> bool:
+    """Tell whether a sentence is a heading: by its Markdown mark, or because it is known to be one."""
+    return _MARKDOWN_HEADING.match(line) is not None or line in headings
+
+
+def best_sentences(plan: SentencePlan, sentences: Vector, question: Vector) -> list[Span | None]:
+    """Choose the sentence closest to the question in each passage.
+
+    Args:
+        plan: the sentences.
+        sentences: their vectors, shape (len(plan.texts), dimensions).
+        question: vector of the question, shape (dimensions,).
+
+    Returns:
+        One span for each passage, None for a passage without a sentence.
+    """
+    similarity = sentences @ question if plan.texts else np.empty(0, np.float32)
+    chosen: list[Span | None] = []
+    first = 0
+    for spans in plan.spans:
+        scores = similarity[first : first + len(spans)]
+        chosen.append(spans[int(scores.argmax())] if spans else None)
+        first += len(spans)
+    return chosen

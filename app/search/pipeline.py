@@ -1,0 +1,169 @@
+"""The steps of a search, apart from embedding: what to ask the store, what to embed, how to answer.
+
+Pure functions over the store's values, so that the server runs them in threads and the command line in a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from app.search.calibrate import Calibration, never_rising, score
+from app.search.highlight import Candidate, Span
+from app.search.request import SearchRequest
+from app.search.results import (
+    HEADING_SEPARATOR,
+    DocumentRef,
+    Facets,
+    Hit,
+    Passage,
+    QueryLanguage,
+    SearchResult,
+)
+from lusifer.detection import detect
+from store.base import Answer, DocumentHits, Query, ScoredChunk, Store, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the store answered.
+
+    Attributes:
+        total: documents found.
+        documents: those of this page.
+        scores: the score of each of them.
+        facets: counts by language and folder.
+    """
+
+    total: int
+    documents: tuple[DocumentHits, ...]
+    scores: tuple[float, ...]
+    facets: Facets
+
+    @property
+    def passages(self) -> list[Candidate]:
+        """Every passage on the page, without white space around it."""
+        chunks = [hit.chunk for document in self.documents for hit in document.chunks]
+        return [
+            Candidate(chunk.text.strip(), (chunk.title, *chunk.heading.split(HEADING_SEPARATOR)))
+            for chunk in chunks
+        ]
+
+
+def question_language(request: SearchRequest) -> QueryLanguage:
+    """Tell the language of a question, or believe the sender."""
+    if request.query_language:
+        return QueryLanguage(code=request.query_language, confidence=1.0)
+    detection = detect(request.text)
+    return QueryLanguage(code=detection.code, confidence=round(min(1.0, detection.confidence), 3))
+
+
+def find(
+    store: Store, request: SearchRequest, vector: Vector, *, candidates: int, calibration: Calibration
+) -> Found:
+    """Ask the store.
+
+    The hits before the page are fetched too, because scores level out from the first hit on.
+
+    Args:
+        store: where to look.
+        request: the checked request.
+        vector: the question's vector, shape (dimensions,).
+        candidates: passages that each half of the search contributes.
+        calibration: the model's map to scores.
+    """
+    query = Query(
+        vector,
+        request.text,
+        request.filter(),
+        documents=request.offset + request.limit,
+        candidates=candidates,
+    )
+    answer = store.search(query)
+    raw = [max(_raw(hit, calibration) for hit in document.chunks) for document in answer.documents]
+    scores = never_rising(raw, page=request.limit)
+    facets = _facets(store, request, query, answer)
+    page = slice(request.offset, request.offset + request.limit)
+    return Found(answer.total, answer.documents[page], tuple(scores[page]), facets)
+
+
+def _facets(store: Store, request: SearchRequest, query: Query, answer: Answer) -> Facets:
+    """Count by language and folder, each without its own filter, so that a choice can be widened."""
+    languages, folders = answer.languages, answer.folders
+    if request.languages:
+        wider = replace(query, filter=request.filter(languages=False), documents=1, chunks_per_document=1)
+        languages = store.search(wider).languages
+    if request.folder:
+        wider = replace(query, filter=request.filter(folder=False), documents=1, chunks_per_document=1)
+        folders = store.search(wider).folders
+    return Facets(language=_most_first(languages), folder=_most_first(folders))
+
+
+def _most_first(counts: dict[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def assemble(
+    request: SearchRequest,
+    language: QueryLanguage,
+    found: Found,
+    marks: Sequence[Span | None],
+    *,
+    calibration: Calibration,
+    took_ms: float,
+) -> SearchResult:
+    """Make the result object; ``marks`` has one entry for each of ``found.passages``."""
+    hits: list[Hit] = []
+    rest = list(marks)
+    for document, top in zip(found.documents, found.scores, strict=True):
+        own, rest = rest[: len(document.chunks)], rest[len(document.chunks) :]
+        hits.append(_hit(document, top, own, calibration))
+    return SearchResult(
+        query=request.text,
+        language=language,
+        total=found.total,
+        offset=request.offset,
+        limit=request.limit,
+        hits=hits,
+        facets=found.facets,
+        took_ms=round(took_ms, 1),
+    )
+
+
+def _hit(document: DocumentHits, top: float, marks: Sequence[Span | None], calibration: Calibration) -> Hit:
+    chunk = document.chunks[0].chunk
+    passages = []
+    ceiling = top
+    for number, (scored, mark) in enumerate(zip(document.chunks, marks, strict=True)):
+        ceiling = top if number == 0 else min(ceiling, _raw(scored, calibration))
+        passages.append(_passage(scored, ceiling, mark))
+    reference = DocumentRef(
+        id=document.document_id,
+        path=chunk.path,
+        title=chunk.title,
+        language=chunk.document_language,
+        folder=chunk.folder,
+        modified=chunk.modified,
+    )
+    return Hit(document=reference, score=passages[0].score, passages=passages)
+
+
+def _passage(scored: ScoredChunk, value: float, mark: Span | None) -> Passage:
+    chunk = scored.chunk
+    text = chunk.text.strip()
+    start = chunk.start + len(chunk.text) - len(chunk.text.lstrip())
+    return Passage(
+        text=text,
+        start=start,
+        end=start + len(text),
+        language=chunk.language,
+        score=round(value, 4),
+        highlights=[mark] if mark else [],
+        position=chunk.position,
+        heading=chunk.heading,
+        similarity=round(scored.similarity, 4),
+    )
+
+
+def _raw(hit: ScoredChunk, calibration: Calibration) -> float:
+    return score(hit.similarity, hit.lexical, calibration)

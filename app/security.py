@@ -1,0 +1,193 @@
+"""Who may ask, from where: Host, Origin, API key, body size, and the headers that bind a browser.
+
+Pure ASGI middleware, so that nothing is answered before it has passed. Must not know searches or documents.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlencode, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.access import Access
+from app.errors import (
+    AccessDenied,
+    AppError,
+    BodyTooLarge,
+    ConfigurationError,
+    HostMissing,
+    HostRefused,
+    OriginRefused,
+)
+from app.problems import describe, respond, wants_page
+from app.settings import Settings
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_PUBLIC_PATHS = ("/healthz", "/readyz", "/login", "/opensearch.xml")
+
+
+def check_binding(settings: Settings) -> None:
+    """Refuse to be reachable from other machines without a key.
+
+    Raises:
+        ConfigurationError: the address is not a loopback one and no key is set.
+    """
+    if settings.api_key is None and not is_loopback(settings.host):
+        raise ConfigurationError(
+            f"Will not listen on {settings.host} without an API key: anyone who reaches it could read "
+            "what is indexed",
+            hint="Set LUSIFER_API_KEY to a long random value, or leave --host at 127.0.0.1.",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address means this machine only."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    address = _address(host)
+    return address is not None and address.is_loopback
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+class Guard:
+    """ASGI middleware: lets pass what may be asked, and puts the protecting headers on every answer."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, access: Access) -> None:
+        self._app = app
+        self._names = frozenset(name.lower() for name in (*settings.allowed_hosts, settings.host))
+        self._any_address = not is_loopback(settings.host)
+        self._access = access
+        self._max_body = settings.max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_protected(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _protect(MutableHeaders(scope=message), scope["path"])
+            await send(message)
+
+        try:
+            self._check(scope)
+            await self._app(scope, _limited(receive, self._max_body), send_protected)
+        except AccessDenied as error:
+            request = Request(scope)
+            response = _to_login(request) if wants_page(request) else respond(request, describe(error))
+            await response(scope, receive, send_protected)
+        except AppError as error:
+            await respond(Request(scope), describe(error))(scope, receive, send_protected)
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        self._check_host(headers)
+        _check_origin(headers)
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self._max_body:
+            raise _too_large(self._max_body)
+        if not _is_public(scope["path"]):
+            self._access.check(headers)
+
+    def _check_host(self, headers: Headers) -> None:
+        """Stop DNS rebinding: a name that someone else points at this machine is not answered.
+
+        An address in place of a name cannot be rebound, so it is accepted where others may connect at all.
+        """
+        given = headers.getlist("host")
+        host = _host_name(given[0]) if len(given) == 1 else None
+        if not host:
+            raise HostMissing("The Host header is missing or is no host name", hint="Send the server's name.")
+        if is_loopback(host) or host in self._names or (self._any_address and _address(host) is not None):
+            return
+        raise HostRefused(
+            "This server does not answer to the name in the Host header",
+            hint='Name it in LUSIFER_ALLOWED_HOSTS, for example ["search.example.org"].',
+        )
+
+
+def _host_name(host: str) -> str | None:
+    try:
+        parts = urlsplit(f"//{host}")
+        _ = parts.port
+    except ValueError:
+        return None
+    if parts.username is not None or parts.path or parts.query or parts.fragment:
+        return None
+    return (parts.hostname or "").rstrip(".") or None
+
+
+def _check_origin(headers: Headers) -> None:
+    """Refuse what a page of another site makes a browser send; following a link from there is fine.
+
+    Raises:
+        OriginRefused: the Origin header is not this server's, or the browser says the request is cross-site.
+    """
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+        raise OriginRefused("The request comes from a page of another site", hint="Send it from this one.")
+    crosses = headers.get("sec-fetch-site") in {"cross-site", "same-site"}
+    if crosses and headers.get("sec-fetch-mode") != "navigate":
+        raise OriginRefused(
+            "The request was embedded in a page of another site", hint="Follow a link instead."
+        )
+
+
+def _is_public(path: str) -> bool:
+    return path in _PUBLIC_PATHS or path.startswith("/static/")
+
+
+def _to_login(request: Request) -> RedirectResponse:
+    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"/login?{urlencode({'next': wanted})}", status_code=303)
+
+
+def _protect(headers: MutableHeaders, path: str) -> None:
+    for name, value in _HEADERS.items():
+        headers.setdefault(name, value)
+    if not path.startswith("/static/"):
+        headers.setdefault("Cache-Control", "no-store")
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The request body is above the limit of {limit} bytes", hint="Send a shorter one.")
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """Count the body as it arrives: a sender may give no length, or a wrong one."""
+    received = 0
+
+    async def receive_limited() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            # As an HTTPException, because FastAPI answers 400 to any other exception while it reads a body.
+            error = _too_large(limit)
+            raise HTTPException(error.status, str(error))
+        return message
+
+    return receive_limited
