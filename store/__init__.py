@@ -1,0 +1,165 @@
+"""Chunks and their vectors, kept and searched: embedded in a data folder, or on a Qdrant server.
+
+``open_store`` is the door; what comes out is a ``Store`` whichever engine answers. Importing this package
+loads no engine. Knows nothing of models, files that are indexed, or HTTP.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from store.analyser import ANALYSER_VERSION
+from store.base import (
+    Answer,
+    Chunk,
+    DocumentHits,
+    FacetField,
+    Filter,
+    Query,
+    Schema,
+    ScoredChunk,
+    Store,
+    Vector,
+)
+from store.client import RemoteStore
+from store.errors import (
+    DiskFull,
+    FingerprintMismatch,
+    InvalidRequest,
+    StoreBusy,
+    StoreDamaged,
+    StoreError,
+    StoreMissing,
+    StoreUnavailable,
+)
+from store.schema import check_schema
+
+__all__ = [
+    "ANALYSER_VERSION",
+    "Answer",
+    "Chunk",
+    "DiskFull",
+    "DocumentHits",
+    "FacetField",
+    "Filter",
+    "FingerprintMismatch",
+    "InvalidRequest",
+    "Query",
+    "Schema",
+    "ScoredChunk",
+    "Store",
+    "StoreBusy",
+    "StoreDamaged",
+    "StoreError",
+    "StoreMissing",
+    "StoreUnavailable",
+    "Vector",
+    "copy_store",
+    "delete_store",
+    "open_store",
+    "reset_store",
+]
+
+DEFAULT_COLLECTION = "documents"
+
+
+def open_store(
+    data: Path,
+    schema: Schema | None,
+    *,
+    url: str | None = None,
+    api_key: str | None = None,
+    collection: str = DEFAULT_COLLECTION,
+    create: bool = False,
+) -> Store:
+    """Open the store of a data folder, or a collection on a server.
+
+    Args:
+        data: the data folder of the embedded store; not used with ``url``.
+        schema: what the collection must be; None takes it as it is.
+        url: address of a Qdrant server; None for the embedded store.
+        api_key: the server's key.
+        collection: name of the collection on the server.
+        create: make the store, with ``schema``, if there is none.
+
+    Raises:
+        StoreMissing: nothing is indexed yet, and ``create`` is not set.
+        FingerprintMismatch: the collection was made by another model, chunker or analyser.
+        StoreDamaged, StoreUnavailable, DiskFull: as their names say; each has a hint.
+    """
+    if create and schema is None:
+        raise InvalidRequest("A store cannot be made without a schema", hint="Give one, or do not create.")
+    if url is not None:
+        from store.remote import open_server
+
+        return open_server(url, api_key, collection, schema, create=create)
+    data = _resolve(data, create=create)
+    return RemoteStore.open(data, schema, create=create)
+
+
+def reset_store(
+    data: Path,
+    schema: Schema,
+    *,
+    url: str | None = None,
+    api_key: str | None = None,
+    collection: str = DEFAULT_COLLECTION,
+    keep_damaged: bool = True,
+) -> Store:
+    """Begin anew with an empty store, whatever state the old one is in.
+
+    A damaged embedded store is moved aside to ``<data>/store.damaged-<time>`` unless ``keep_damaged`` is off;
+    a sound one is deleted. Other arguments as for ``open_store``.
+    """
+    if url is not None:
+        from store.remote import reset_server
+
+        return reset_server(url, api_key, collection, schema)
+    return RemoteStore.reset(_resolve(data, create=True), schema, keep_damaged=keep_damaged)
+
+
+def delete_store(
+    data: Path,
+    *,
+    url: str | None = None,
+    api_key: str | None = None,
+    collection: str = DEFAULT_COLLECTION,
+) -> None:
+    """Remove a store and all it holds; harmless if there is none. A damaged one is deleted like any other."""
+    if url is not None:
+        from store.remote import delete_server
+
+        delete_server(url, api_key, collection)
+    elif (data / "store").exists():
+        RemoteStore.delete(data.resolve(), keep_damaged=False)
+
+
+def copy_store(source: Store, target: Store, *, batch: int = 1000) -> int:
+    """Copy every chunk from one store into another, of whatever kinds they are; return how many.
+
+    Raises:
+        FingerprintMismatch: the schemas differ.
+    """
+    check_schema(target.schema, source.schema)
+    copied = 0
+    for chunks, vectors in source.export(batch=batch):
+        target.upsert(chunks, vectors)
+        copied += len(chunks)
+    target.flush()
+    return copied
+
+
+def _resolve(data: Path, *, create: bool) -> Path:
+    """Check the data folder before an owner process is started for it."""
+    data = data.expanduser().resolve()
+    if create:
+        try:
+            data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The data folder {data} cannot be made ({error.strerror})",
+                hint="Choose another with --data.",
+            ) from error
+    elif not (data / "store").exists():
+        raise StoreMissing(f"Nothing is indexed at {data}", hint="Run `lusifer index PATH` first.")
+    return data

@@ -163,7 +163,7 @@ class Answer:
 
 
 class Store(Protocol):
-    """A collection of chunks. All methods raise ``store.errors.StoreError`` and nothing else of the engine's."""
+    """A collection of chunks. All methods raise ``store.errors.StoreError``, nothing of the engine's."""
 
     @property
     def schema(self) -> Schema:

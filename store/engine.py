@@ -1,0 +1,112 @@
+"""The few operations a search engine must have to hold a collection; all else is built on them once.
+
+Knows points and conditions. Must not know chunks' meaning, fusion, processes or any particular engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from store.analyser import SparseVector
+from store.base import FacetField, Filter, Schema, Vector
+from store.points import Payload, Points
+
+#: The filter that lets every chunk through.
+EVERYTHING = Filter()
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Which points are meant: a filter, and what only the store itself asks for.
+
+    Attributes:
+        filter: as the caller gave it.
+        except_version: only points of other versions than this.
+        ids: only these points.
+    """
+
+    filter: Filter = EVERYTHING
+    except_version: str | None = None
+    ids: tuple[str, ...] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every point is meant."""
+        return self == ALL_POINTS
+
+
+ALL_POINTS = Condition()
+
+
+def path_bounds(prefix: str) -> tuple[str, str]:
+    """Say what matches a path prefix: exactly the first, or whatever begins with the second."""
+    trimmed = prefix.rstrip("/")
+    return trimmed or "/", trimmed + "/"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One ranked list wanted: the points nearest to a dense or a sparse vector."""
+
+    vector: Vector | SparseVector
+    limit: int
+    condition: Condition = ALL_POINTS
+
+    @property
+    def is_dense(self) -> bool:
+        return isinstance(self.vector, np.ndarray)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A stored point: its payload (perhaps only some fields) and, if asked for, its dense vector."""
+
+    id: str
+    payload: Payload
+    dense: Vector | None = None
+
+
+class Engine(Protocol):
+    """A collection of points. Methods raise ``store.errors.StoreError`` and nothing of the engine's own."""
+
+    @property
+    def schema(self) -> Schema: ...
+
+    def upsert(self, points: Points) -> None:
+        """Add or replace points by id."""
+
+    def delete(self, condition: Condition) -> None:
+        """Remove points."""
+
+    def rank(self, probes: Sequence[Probe]) -> list[list[tuple[str, float]]]:
+        """Find (id, score) for each probe, best first: cosine, or sum of weights times IDF."""
+
+    def idf(self, indices: Sequence[int]) -> list[float | None]:
+        """Look up each term's inverse document frequency; None where no point holds the term."""
+
+    def retrieve(self, ids: Sequence[str], fields: Sequence[str] | None = None) -> list[Record]:
+        """Fetch points by id, in any order; ids that are gone are left out. None: all fields."""
+
+    def page(
+        self,
+        condition: Condition,
+        *,
+        start: str | None,
+        size: int,
+        fields: Sequence[str] | None,
+        vectors: bool,
+    ) -> tuple[list[Record], str | None]:
+        """List points in order of id, and where to go on: None at the end, else the next call's ``start``."""
+
+    def count(self, condition: Condition) -> int: ...
+
+    def facet(self, field: FacetField, condition: Condition) -> dict[str, int]:
+        """Count points by value, in any order."""
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...

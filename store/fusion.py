@@ -1,0 +1,127 @@
+"""Fuse what the vectors and the words say of each candidate into one order.
+
+Pure: no engine, no chunks, no text. Lexical evidence never gates and never punishes: a candidate without a
+shared word keeps what its vector earned it, and a candidate only rises by the words it shares. Across
+languages shared words are mostly noise, so they weigh less than the vector, and a list whose best hit covers
+only a small part of the question counts for less.
+
+What "a part of the question" means: ``ideal`` is the score of a chunk of average length that holds every term
+of the question once, the terms nobody has ever written included. A question in another language than the
+chunks therefore covers little, and one shared name or "the" cannot outvote the vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+#: Scores are compared at this many decimals, so that engines which differ in the last bits agree on ties.
+DECIMALS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class FusionParameters:
+    """How two kinds of evidence become one score.
+
+    Attributes:
+        method: ``convex`` adds the scores themselves, ``rrf`` the reciprocals of the ranks.
+        lexical_weight: weight of the lexical half; the dense half weighs 1.
+        full_coverage: share of the question the best lexical hit must cover for the lexical half to count
+            in full; below it, it is damped in proportion. 0 switches damping off.
+        rrf_constant: the k of reciprocal rank fusion; higher lets the first ranks stand out less.
+    """
+
+    method: Literal["convex", "rrf"] = "convex"
+    lexical_weight: float = 0.3
+    full_coverage: float = 0.3
+    rrf_constant: int = 60
+
+
+DEFAULT_PARAMETERS = FusionParameters()
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """A candidate after fusion. ``score`` is at most 1; ``lexical`` is the engine's raw BM25 score."""
+
+    id: str
+    score: float
+    similarity: float
+    lexical: float
+
+
+def fuse(
+    ids: Sequence[str],
+    similarities: ArrayLike,
+    lexical: ArrayLike,
+    ideal: float,
+    parameters: FusionParameters = DEFAULT_PARAMETERS,
+) -> list[Fused]:
+    """Order candidates by both kinds of evidence.
+
+    Args:
+        ids: the candidates of both halves, each once.
+        similarities: cosine of question and candidate, shape (n,).
+        lexical: lexical score of each candidate, 0 where no word is shared, shape (n,).
+        ideal: lexical score of a chunk that holds the whole question; 0 if the question has no words.
+        parameters: method and weights.
+
+    Returns:
+        all candidates, best first; equal scores in order of id. Convex scores are the weighted mean of cosine
+        and coverage, so they lie between -1 and 1; RRF scores are 1 for the first of both lists.
+    """
+    cosines: NDArray[np.float64] = np.asarray(similarities, np.float64).round(DECIMALS)
+    words: NDArray[np.float64] = np.asarray(lexical, np.float64).round(DECIMALS)
+    weight = parameters.lexical_weight
+    damping = damp(words, ideal, parameters.full_coverage)
+    if parameters.method == "convex":
+        scores = cosines + weight * damping * coverage(words, ideal)
+    else:
+        constant = parameters.rrf_constant
+        scores = (constant + 1) / (constant + ranks(cosines))
+        scores += weight * damping * np.where(words > 0, (constant + 1) / (constant + ranks(words)), 0.0)
+    scores = np.round(scores / (1 + weight), DECIMALS)
+    fused = [Fused(*row) for row in zip(ids, scores.tolist(), cosines.tolist(), words.tolist(), strict=True)]
+    return sorted(fused, key=lambda one: (-one.score, one.id))
+
+
+def coverage(lexical: ArrayLike, ideal: float) -> NDArray[np.float64]:
+    """Say how much of the question each lexical score covers, 0 to 1."""
+    scores = np.asarray(lexical, np.float64)
+    if ideal <= 0:
+        return np.zeros_like(scores)
+    return np.asarray(np.clip(scores / ideal, 0.0, 1.0), np.float64)
+
+
+def damp(lexical: ArrayLike, ideal: float, full_coverage: float) -> float:
+    """Say how far to trust the lexical half, 0 to 1, by the coverage of its best hit."""
+    best = float(coverage(lexical, ideal).max(initial=0.0))
+    return 1.0 if full_coverage <= 0 else min(1.0, best / full_coverage)
+
+
+def ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank from 1, the highest score first; equal scores share the best of their ranks."""
+    ordered = np.sort(-scores)
+    return np.asarray(np.searchsorted(ordered, -scores, side="left") + 1, np.float64)
+
+
+def group(fused: Sequence[Fused], documents: Mapping[str, str], chunks: int) -> list[tuple[str, list[Fused]]]:
+    """Group candidates by document, keeping the best ``chunks`` of each; documents in order of their best.
+
+    Args:
+        fused: what ``fuse`` returns.
+        documents: id of the document by id of the chunk; candidates it does not name are left out.
+        chunks: how many chunks of a document to keep.
+    """
+    groups: dict[str, list[Fused]] = {}
+    for one in fused:
+        document = documents.get(one.id)
+        if document is not None:
+            kept = groups.setdefault(document, [])
+            if len(kept) < chunks:
+                kept.append(one)
+    return list(groups.items())

@@ -1,0 +1,280 @@
+"""The engine on a Qdrant server or cluster, reached with qdrant-client.
+
+The schema is kept in the collection's own metadata, so that the collection is complete in itself. Transient
+failures are tried again; what is left becomes one of our errors, naming the address and never the key. Knows
+points and conditions. Must not know processes, files or fusion.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
+from urllib.parse import urlsplit
+
+import stamina
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+
+from store.base import FacetField, Schema
+from store.engine import Condition, Probe, Record
+from store.errors import StoreDamaged, StoreError, StoreMissing, StoreUnavailable
+from store.points import DENSE, INDEXES, LEXICAL, Points
+from store.server_values import (
+    INDEX_PARAMS,
+    sparse_params,
+    to_filter,
+    to_point,
+    to_query,
+    to_record,
+    vector_params,
+)
+
+_T = TypeVar("_T")
+_logger = logging.getLogger(__name__)
+
+#: Where our schema lies in the collection's metadata.
+METADATA_KEY = "lusifer"
+_TIMEOUT = 60
+_ATTEMPTS = 4
+_FACET_VALUES = 1_000_000
+#: Statuses that pass: too many requests, bad gateway, unavailable, gateway timeout.
+_TRANSIENT = frozenset((429, 502, 503, 504))
+
+
+def connect(url: str, api_key: str | None) -> QdrantClient:
+    """Make a client; nothing is sent yet.
+
+    Raises:
+        StoreUnavailable: the address is not one.
+    """
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise StoreUnavailable(
+            f"{redact(url)} is not the address of a Qdrant server",
+            hint="Give LUSIFER_QDRANT_URL like http://localhost:6333.",
+        )
+    if api_key and not url.startswith("https:"):
+        _logger.warning("The API key travels unencrypted to %s", redact(url))
+    with warnings.catch_warnings():
+        # Said above, once and in the log rather than on the user's screen.
+        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+        return QdrantClient(url=url, api_key=api_key, timeout=_TIMEOUT, check_compatibility=False)
+
+
+class ServerEngine:
+    """An ``Engine`` over a collection on a server. Safe for threads as far as qdrant-client is."""
+
+    def __init__(self, client: QdrantClient, collection: str, address: str, schema: Schema) -> None:
+        self._client = client
+        self._collection = collection
+        self._address = redact(address)
+        self._schema = schema
+
+    @classmethod
+    def create(cls, client: QdrantClient, collection: str, schema: Schema, address: str) -> ServerEngine:
+        """Make the collection, or open it if another program was quicker."""
+        engine = cls(client, collection, address, schema)
+        if engine._call(lambda: client.collection_exists(collection)):
+            return cls.load(client, collection, address)
+        metadata = {METADATA_KEY: {"dimensions": schema.dimensions, "fingerprint": schema.fingerprint}}
+        try:
+            engine._call(
+                lambda: client.create_collection(
+                    collection,
+                    vectors_config={DENSE: vector_params(schema)},
+                    sparse_vectors_config={LEXICAL: sparse_params()},
+                    metadata=metadata,
+                )
+            )
+        except StoreError:
+            if not engine._call(lambda: client.collection_exists(collection)):
+                raise
+            return cls.load(client, collection, address)
+        for field, kind in INDEXES.items():
+            engine._call(lambda f=field, k=kind: client.create_payload_index(collection, f, INDEX_PARAMS[k]))  # type: ignore[misc]
+        return engine
+
+    @classmethod
+    def load(cls, client: QdrantClient, collection: str, address: str) -> ServerEngine:
+        """Open a collection and read its schema.
+
+        Raises:
+            StoreMissing: the server has no such collection.
+            StoreDamaged: the collection was not made by this program.
+        """
+        engine = cls(client, collection, address, Schema(0, ""))
+        if not engine._call(lambda: client.collection_exists(collection)):
+            raise StoreMissing(
+                f"Nothing is indexed: {redact(address)} has no collection {collection!r}",
+                hint="Run `lusifer index PATH` first.",
+            )
+        metadata = engine._call(lambda: client.get_collection(collection)).config.metadata or {}
+        try:
+            found = metadata[METADATA_KEY]
+            engine._schema = Schema(int(found["dimensions"]), str(found["fingerprint"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreDamaged(
+                f"The collection {collection!r} at {redact(address)} was not made by this program",
+                hint="Choose another name with LUSIFER_COLLECTION, or run `lusifer index --rebuild`.",
+            ) from error
+        return engine
+
+    @staticmethod
+    def drop(client: QdrantClient, collection: str, address: str) -> None:
+        """Remove the collection, if there is one, with all its points."""
+        engine = ServerEngine(client, collection, address, Schema(0, ""))
+        engine._call(lambda: client.delete_collection(collection))
+
+    @property
+    def schema(self) -> Schema:
+        return self._schema
+
+    def upsert(self, points: Points) -> None:
+        structs = [to_point(points, row) for row in range(len(points))]
+        self._call(lambda: self._client.upsert(self._collection, structs, wait=True))
+
+    def delete(self, condition: Condition) -> None:
+        selector = models.FilterSelector(filter=to_filter(condition) or models.Filter())
+        self._call(lambda: self._client.delete(self._collection, selector, wait=True))
+
+    def rank(self, probes: Sequence[Probe]) -> list[list[tuple[str, float]]]:
+        # The server chooses between graph and exact search by itself, and widely enough with this.
+        requests = [
+            models.QueryRequest(
+                query=to_query(probe),
+                using=DENSE if probe.is_dense else LEXICAL,
+                limit=probe.limit,
+                filter=to_filter(probe.condition),
+                params=models.SearchParams(hnsw_ef=256) if probe.is_dense else None,
+                with_payload=False,
+            )
+            for probe in probes
+        ]
+        answers = self._call(lambda: self._client.query_batch_points(self._collection, requests))
+        return [[(str(point.id), point.score) for point in answer.points] for answer in answers]
+
+    def idf(self, indices: Sequence[int]) -> list[float | None]:
+        # The score of a point for one term is that term's weight in the point times its IDF.
+        requests = [
+            models.QueryRequest(
+                query=models.SparseVector(indices=[index], values=[1.0]),
+                using=LEXICAL,
+                limit=1,
+                with_vector=[LEXICAL],
+                with_payload=False,
+            )
+            for index in indices
+        ]
+        answers = self._call(lambda: self._client.query_batch_points(self._collection, requests))
+        found: list[float | None] = []
+        for index, answer in zip(indices, answers, strict=True):
+            if answer.points:
+                vectors = cast("dict[str, models.SparseVector]", answer.points[0].vector)
+                vector = vectors[LEXICAL]
+                found.append(answer.points[0].score / vector.values[vector.indices.index(index)])
+            else:
+                found.append(None)
+        return found
+
+    def retrieve(self, ids: Sequence[str], fields: Sequence[str] | None = None) -> list[Record]:
+        if not ids:
+            return []
+        payload = True if fields is None else list(fields)
+        found = self._call(lambda: self._client.retrieve(self._collection, list(ids), payload, False))
+        return [to_record(one) for one in found]
+
+    def page(
+        self,
+        condition: Condition,
+        *,
+        start: str | None,
+        size: int,
+        fields: Sequence[str] | None,
+        vectors: bool,
+    ) -> tuple[list[Record], str | None]:
+        found, following = self._call(
+            lambda: self._client.scroll(
+                self._collection,
+                scroll_filter=to_filter(condition),
+                limit=size,
+                offset=start,
+                with_payload=True if fields is None else list(fields),
+                with_vectors=[DENSE] if vectors else False,
+            )
+        )
+        return [to_record(one) for one in found], None if following is None else str(following)
+
+    def count(self, condition: Condition) -> int:
+        selection = to_filter(condition)
+        return self._call(lambda: self._client.count(self._collection, selection, exact=True)).count
+
+    def facet(self, field: FacetField, condition: Condition) -> dict[str, int]:
+        answer = self._call(
+            lambda: self._client.facet(
+                self._collection, field, to_filter(condition), limit=_FACET_VALUES, exact=True
+            )
+        )
+        return {str(hit.value): hit.count for hit in answer.hits}
+
+    def flush(self) -> None:
+        """Nothing to do: the server answers a write when it is in its log."""
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _call(self, request: Callable[[], _T]) -> _T:
+        """Send a request, again if it failed for a passing reason, and translate what remains.
+
+        Every request of ours may be sent twice without harm.
+        """
+        try:
+            for attempt in stamina.retry_context(
+                on=_passes, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5.0
+            ):
+                with attempt:
+                    return request()
+        except UnexpectedResponse as error:
+            raise self._refused(error) from error
+        except ResponseHandlingException as error:
+            raise StoreUnavailable(
+                f"The Qdrant server at {self._address} does not answer ({type(error.source).__name__})",
+                hint="Start it, or correct LUSIFER_QDRANT_URL.",
+            ) from error
+        except (ApiException, ValueError, KeyError) as error:
+            raise StoreError(
+                f"The Qdrant server at {self._address} gave no usable answer ({type(error).__name__})",
+                hint="Check that its version suits this client: 1.20 or a neighbour.",
+            ) from error
+        raise AssertionError("unreachable")
+
+    def _refused(self, error: UnexpectedResponse) -> StoreError:
+        status = error.status_code
+        if status in (401, 403):
+            return StoreUnavailable(
+                f"The Qdrant server at {self._address} refuses the API key (HTTP {status})",
+                hint="Correct LUSIFER_QDRANT_API_KEY.",
+            )
+        if status == 404:
+            return StoreMissing(
+                f"The collection {self._collection!r} is gone from {self._address}",
+                hint="Run `lusifer index PATH` again.",
+            )
+        return StoreUnavailable(
+            f"The Qdrant server at {self._address} failed with HTTP {status}", hint="Look into its log."
+        )
+
+
+def _passes(error: Exception) -> bool:
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code in _TRANSIENT
+    return isinstance(error, ResponseHandlingException)
+
+
+def redact(url: str) -> str:
+    """Write an address without the user name, password and query that may stand in it."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return url if "@" not in url else "the address given"
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
