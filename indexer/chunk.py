@@ -30,6 +30,7 @@ _LONG_WORD = 40
 _CACHED_WORDS = 200_000
 _SPECIAL_TOKENS = 8
 _LEAST_BODY = 8
+_MAX_HEADING = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def embedding_text(title: str, heading: str, text: str) -> str:
     above = [part for part in (title, *heading.split(SEPARATOR)) if part]
     text = text.strip()
     kept = [part for part in dict.fromkeys(above) if not text.startswith(part)]
-    return f"{SEPARATOR.join(kept)}\n{text}" if kept else text
+    return f"{SEPARATOR.join(kept)[:_MAX_HEADING]}\n{text}" if kept else text
 
 
 class Chunker:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from indexer.errors import ExtractionFailed
 from indexer.profiles import load_profiles
+from lusifer.languages import LANGUAGES
 
 _MARKS: tuple[tuple[bytes, str], ...] = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -48,7 +49,7 @@ _LEGACY: tuple[tuple[str, tuple[str, ...], float], ...] = (
     ("cp850", _WESTERN, 3.0),
     ("mac-roman", _WESTERN, 3.0),
 )
-_ALL = tuple(language for _, languages, _ in _LEGACY[:5] for language in languages) + ("hi", "bn", "te")
+_ALL = tuple(LANGUAGES)
 _WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 
 _LARGE = (*_WIDE, "cp949", "johab")
@@ -105,10 +106,10 @@ def decode(content: bytes, *, declared: str | None = None) -> Decoded:
         return Decoded(_refuse_binary(text), "utf-8")
     if declared and (text := _try(content, declared)) is not None and not _has_controls(text):
         return Decoded(_normalise(text, declared), declared)
-    encoding = _guess(content)
-    if encoding is None:
+    guessed = _guess(content)
+    if guessed is None:
         raise _unknown(content)
-    return Decoded(_normalise(content.decode(encoding, "replace"), encoding), encoding)
+    return Decoded(_normalise(content.decode(guessed, "replace"), guessed), guessed)
 
 
 def _decode_marked(content: bytes, encoding: str) -> str:

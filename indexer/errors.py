@@ -26,15 +26,15 @@ class UsageError(IndexerError):
     """The arguments cannot be acted on; the command line ends with exit code 2."""
 
 
-class ManifestDamaged(IndexerError):
+class ManifestDamaged(IndexerError):  # noqa: N818 - named for what happened
     """The manifest is not a readable database of this version."""
 
 
-class AlreadyRunning(IndexerError):
+class AlreadyRunning(IndexerError):  # noqa: N818 - named for what happened
     """Another indexer holds the data folder's lock."""
 
 
-class ExtractionFailed(IndexerError):
+class ExtractionFailed(IndexerError):  # noqa: N818 - named for what happened
     """A file cannot be read as text.
 
     Attributes:

@@ -1,8 +1,8 @@
 """The language of a document and of each of its passages, with confidence.
 
-A document is detected on a sample of its text. Passages are not detected one by one, which would cost more than
-embedding them: cheap signs (script, frequent words) tell which of them may be in another language, and only
-those are looked at. Must not know files.
+A document is detected on a sample of its text. Passages are not detected one by one, which would cost more
+than embedding them: cheap signs (script, frequent words) tell which of them may be in another language, and
+only those are looked at. Must not know files.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ _PASSAGE_SAMPLE = 400
 _SURE = 0.85
 _SURE_PASSAGE = 0.9
 _MIN_LETTERS = 24
-_MIN_WORDS = 3
+_MIN_WORDS = 2
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
-_PERSIAN = re.compile("[پچژگ]")
+#: Letters that only the one of them uses.
+_PERSIAN = re.compile("[پچژگکی]")
 _ARABIC = re.compile("[ةيكىإأؤ]")
 
 
@@ -74,11 +75,11 @@ class LanguageFinder:
             hint: what the document says its language is; believed where detection is not sure, since many
                 pages carry the language of the template they were made from.
         """
-        found = self._detect(_sample(text))
+        found = self._vote(_samples(text))
         code = hint.lower().replace("_", "-").split("-")[0]
         if code in CODES and code != found.code and found.confidence < _SURE:
             return Language(code, round(1.0 - found.confidence, 4))
-        return Language(found.code, found.confidence)
+        return found
 
     def of_passage(self, text: str, document: Language) -> Language:
         """Return the language of a passage: its document's, unless there are signs of another."""
@@ -89,6 +90,15 @@ class LanguageFinder:
             return document
         return Language(found.code, found.confidence)
 
+    def _vote(self, samples: list[str]) -> Language:
+        """Return the language most samples are in, each counted with its confidence."""
+        votes: dict[str, float] = {}
+        for sample in samples:
+            found = self._detect(sample)
+            votes[found.code] = votes.get(found.code, 0.0) + found.confidence
+        code = max(votes, key=lambda name: votes[name])
+        return Language(code, round(votes[code] / len(samples), 4))
+
 
 def _default_detect() -> Detect:
     from lusifer.detection import detect
@@ -96,12 +106,12 @@ def _default_detect() -> Detect:
     return detect
 
 
-def _sample(text: str) -> str:
+def _samples(text: str) -> list[str]:
     """Return the text, or its beginning, middle and end if it is long."""
-    if len(text) <= 3 * _SAMPLE:
-        return text
+    if len(text) <= 2 * _SAMPLE:
+        return [text]
     middle = len(text) // 2
-    return "\n".join((text[:_SAMPLE], text[middle : middle + _SAMPLE], text[-_SAMPLE:]))
+    return [text[:_SAMPLE], text[middle : middle + _SAMPLE], text[-_SAMPLE:]]
 
 
 def _may_differ(text: str, code: str) -> bool:
@@ -132,7 +142,7 @@ def _script_patterns() -> dict[str, re.Pattern[str]]:
 
 def _may_differ_arabic(text: str, code: str) -> bool:
     persian, arabic = len(_PERSIAN.findall(text)), len(_ARABIC.findall(text))
-    return persian > 2 and persian * 2 > arabic if code == "ar" else persian == 0 and arabic > 3
+    return persian > arabic if code == "ar" else arabic > persian
 
 
 def _may_differ_latin(text: str, code: str) -> bool:

@@ -1,7 +1,8 @@
 """How often each character and word occurs in each of the 14 languages.
 
-The tables in ``profiles.json`` tell encodings apart (``encoding.py``) and point at passages in another language
-than their document (``language.py``). They were counted from parallel text: ``python -m indexer.profiles FOLDER``.
+The tables in ``profiles.json`` tell encodings apart (``encoding.py``) and point at passages in another
+language than their document (``language.py``). They were counted from parallel text by
+``python -m indexer.profiles FOLDER``.
 Must not know files to index.
 """
 
@@ -93,15 +94,15 @@ def _read_column(path: Path, column: int, *, every: int, limit: int) -> Iterator
 
 
 def write_tables(folder: Path, target: Path = _TABLES) -> None:
-    """Count every ``<code>.tsv.xz`` of the folder (columns: source, English, translation) and write the tables."""
+    """Write the tables of a folder of ``<code>.tsv.xz`` files (columns: source, English, translation)."""
     tables: dict[str, dict[str, object]] = {}
     for code in CODES:
         path, column = (folder / "fr.tsv.xz", 1) if code == "en" else (folder / f"{code}.tsv.xz", 2)
         profile = build_profile(_read_column(path, column, every=3, limit=40_000))
         tables[code] = {"letters": profile.letters, "words": sorted(profile.words)}
-    lines = [
-        f'"{code}": {json.dumps(table, ensure_ascii=False, separators=(",", ":"))}' for code, table in tables.items()
-    ]
+    lines = []
+    for code, table in tables.items():
+        lines.append(f'"{code}": {json.dumps(table, ensure_ascii=False, separators=(",", ":"))}')
     target.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 

@@ -26,7 +26,7 @@ class Fingerprinted(Protocol):
 
 
 def collection_schema(embedder: Fingerprinted) -> Schema:
-    """Return the schema of collections of this model's vectors, made by this version's chunker and analyser."""
+    """Return the schema of collections of this model's vectors, with this chunker and analyser."""
     from store.analyser import ANALYSER_VERSION
 
     parts = (embedder.fingerprint, CHUNKER_VERSION, ANALYSER_VERSION, embedder.dimensions)

@@ -31,7 +31,8 @@ class Settings(BaseSettings):
         default_factory=default_data, description="Data folder: the manifest and the embedded store."
     )
     model: str | None = Field(
-        default=None, description="Name or folder of the embedding model; the shipped lusifer-mini if not set."
+        default=None,
+        description="Name or folder of the model that embeds; the shipped lusifer-mini if not set.",
     )
     device: str | None = Field(
         default=None, description="Where the model runs (cpu, cuda, mps); chosen automatically if not set."

@@ -1,8 +1,8 @@
 """Expand the paths a user names to the files to index, with what is left out and why.
 
-Hidden files and folders are passed over in silence, as are those that a ``.lusiferignore`` file (the syntax of
-``.gitignore``) names. Links to files are followed; links to folders are not, so that a walk always ends and
-never leaves the folder that was named. Must not read documents nor know what was indexed before.
+Hidden files and folders are passed over in silence, as are those that a ``.lusiferignore`` file (the syntax
+of ``.gitignore``) names. Links to files are followed; links to folders are not, so that a walk
+always ends and never leaves the folder that was named. Must not read documents nor know what was indexed before.
 """
 
 from __future__ import annotations
@@ -81,17 +81,20 @@ def resolve_roots(paths: Iterable[Path]) -> list[Path]:
     return sorted(root for root in roots if not any(parent in roots for parent in root.parents))
 
 
-def walk(roots: Iterable[Path], *, accepts: Callable[[Path], bool], max_bytes: int) -> Walk:
+def walk(
+    roots: Iterable[Path], *, accepts: Callable[[Path], bool], max_bytes: int, exclude: Path | None = None
+) -> Walk:
     """List the files under the roots.
 
     Args:
         roots: absolute files and folders, none inside another.
         accepts: whether files of that name can be read.
         max_bytes: larger files are left out.
+        exclude: an absolute folder that is passed over in silence: the index itself.
     """
     found = Walk()
     for root in roots:
-        entries = _walk_folder(root, found) if root.is_dir() else iter([root])
+        entries = _walk_folder(root, found, str(exclude)) if root.is_dir() else iter([root])
         for path in entries:
             _judge(path, found, accepts, max_bytes)
     found.candidates.sort(key=lambda candidate: candidate.name)
@@ -117,7 +120,9 @@ def _judge(path: Path, found: Walk, accepts: Callable[[Path], bool], max_bytes: 
         found.candidates.append(Candidate(path, name, status.st_size, status.st_mtime_ns))
 
 
-def _reject(path: Path, status: os.stat_result, accepts: Callable[[Path], bool], max_bytes: int) -> str | None:
+def _reject(
+    path: Path, status: os.stat_result, accepts: Callable[[Path], bool], max_bytes: int
+) -> str | None:
     if stat.S_ISDIR(status.st_mode):
         return "a link to a folder is not followed; name the folder itself to index it"
     if not stat.S_ISREG(status.st_mode):
@@ -132,7 +137,7 @@ def _reject(path: Path, status: os.stat_result, accepts: Callable[[Path], bool],
     return None
 
 
-def _walk_folder(root: Path, found: Walk) -> Iterator[Path]:
+def _walk_folder(root: Path, found: Walk, exclude: str) -> Iterator[Path]:
     """Yield everything below a folder that is not hidden, ignored, or itself a folder."""
     pending: list[tuple[str, list[tuple[str, GitIgnoreSpec]]]] = [(str(root), [])]
     while pending:
@@ -147,7 +152,11 @@ def _walk_folder(root: Path, found: Walk) -> Iterator[Path]:
             continue
         for entry in entries:
             is_folder = entry.is_dir(follow_symlinks=False)
-            if entry.name.startswith(".") or _is_ignored(entry.path, is_folder, specs):
+            if (
+                entry.name.startswith(".")
+                or entry.path == exclude
+                or _is_ignored(entry.path, is_folder, specs)
+            ):
                 continue
             if is_folder:
                 pending.append((entry.path, specs))

@@ -42,10 +42,10 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """The text of a file.
+    r"""The text of a file.
 
     Attributes:
-        text: plain text, ``\\n`` as line end, without control characters.
+        text: plain text, ``\n`` as line end, without control characters.
         title: what the document calls itself, empty if it does not say.
         headings: in order of offset.
         language: what the document says its language is, as it says it (``pt-BR``); empty if it does not.
@@ -106,6 +106,11 @@ class TextBuilder:
         self._pages.append(self._length)
 
     @property
+    def first_heading(self) -> str:
+        """The first heading of the highest level; empty if there is none."""
+        return min(self._headings, key=lambda heading: heading.level).text if self._headings else ""
+
+    @property
     def length(self) -> int:
         """Length of the text so far."""
         return self._length
@@ -122,7 +127,7 @@ class TextBuilder:
 
 
 def clean(text: str) -> str:
-    """Make line ends ``\\n`` and drop what is no text: control characters, byte order marks, lone surrogates."""
+    r"""Make line ends ``\n``; drop what is no text: control characters, byte order marks, lone surrogates."""
     text = _UNWANTED.sub("", _BREAKS.sub("\n", text))
     return _SURROGATES.sub("\ufffd", text)
 

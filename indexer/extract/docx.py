@@ -34,7 +34,9 @@ class DocxExtractor:
                 "reading .docx needs python-docx: pip install 'lusifer-search[office]'", retry=True
             ) from error
         if content.startswith(b"\xd0\xcf\x11\xe0"):
-            raise ExtractionFailed("encrypted, or in the older .doc format: save it as .docx without a password")
+            raise ExtractionFailed(
+                "encrypted, or in the old .doc format: save it as .docx without a password"
+            )
         _refuse_entities(content)
         document = Document(io.BytesIO(content))
         builder = TextBuilder()

@@ -11,21 +11,24 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from indexer.encoding import decode
 from indexer.extract.base import Extracted, TextBuilder
 
-_DECLARED = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
-_XML_DECLARED = re.compile(rb"""\A\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
+_DECLARED = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
+_XML_DECLARED = re.compile(rb"""\A\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]+)""", re.IGNORECASE)
 
-_LEFT_OUT = frozenset(
-    "script style nav head noscript template svg math iframe object canvas select button input textarea dialog "
-    "audio video".split()
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_LEFT_OUT = _names(
+    "script style nav head noscript template svg math iframe object canvas select button input textarea "
+    "dialog audio video"
 )
-_BLOCKS = frozenset(
-    "address article aside blockquote body caption center dd details div dl dt fieldset figcaption figure footer "
-    "form header hgroup hr html legend li main ol p pre section summary table tbody tfoot thead tr ul".split()
+_BLOCKS = _names(
+    "address article aside blockquote body caption center dd details div dl dt fieldset figcaption figure "
+    "footer form header hgroup hr html legend li main ol p pre section summary table tbody tfoot thead tr ul"
 )
 #: Blocks with an empty line around them; the others end a line.
-_PARAGRAPHS = frozenset(
-    "article aside blockquote body dl figure footer header main ol p pre section table ul".split()
-)
+_PARAGRAPHS = _names("article aside blockquote body dl figure footer header main ol p pre section table ul")
 _CELLS = frozenset(("td", "th"))
 _HEADINGS = frozenset(f"h{level}" for level in range(1, 7))
 _SPACES = re.compile(r"[ \t\r\n\f]+")
@@ -58,7 +61,7 @@ def _find_declared(content: bytes) -> str | None:
 
 def _first(title: LexborNode | None, page: _Page) -> str:
     named = title.text().strip() if title is not None else ""
-    return named or page.first_heading
+    return named or page.builder.first_heading
 
 
 def _language(tree: LexborHTMLParser) -> str:
@@ -73,7 +76,6 @@ class _Page:
 
     def __init__(self) -> None:
         self.builder = TextBuilder()
-        self.first_heading = ""
         self._line = ""
         self._gap = ""
 
@@ -104,7 +106,6 @@ class _Page:
             self._close_gap()
             self.builder.add(self.builder.mark_heading(text, level))
             self._gap = "\n\n"
-            self.first_heading = self.first_heading or text
 
     def _add_text(self, text: str, *, keep: bool) -> None:
         if not keep:

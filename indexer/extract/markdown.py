@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+_FRONT_MATTER = re.compile(
+    r"\A---[ \t]*\r?\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE
+)
 _FIELD = re.compile(r"^(title|lang|language)[ \t]*:[ \t]*(.+?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _TAG = re.compile(r"<!--.*?-->|<[^>]*>", re.DOTALL)
 
@@ -35,8 +37,8 @@ class MarkdownExtractor:
         builder = TextBuilder()
         _render(_parser().parse(source), builder)
         language = fields.get("lang") or fields.get("language") or ""
-        extracted = builder.build(title=fields.get("title", ""), language=language)
-        return extracted if extracted.title else builder.build(title=_first_title(extracted), language=language)
+        title = fields.get("title") or builder.first_heading
+        return builder.build(title=title, language=language)
 
 
 @cache
@@ -47,8 +49,15 @@ def _parser() -> MarkdownIt:
     return MarkdownIt("commonmark", {"maxNesting": 40}).enable("table")
 
 
-def _first_title(extracted: Extracted) -> str:
-    return next((heading.text for heading in extracted.headings if heading.level == 1), "")
+#: What ends a block, by the token that closes it; the items of a tight list stand on lines of their own.
+_ENDS = {
+    "th_close": "\t",
+    "td_close": "\t",
+    "tr_close": "\n",
+    "table_close": "\n",
+    "bullet_list_close": "\n",
+    "ordered_list_close": "\n",
+}
 
 
 def _render(tokens: Sequence[Token], builder: TextBuilder) -> None:
@@ -69,12 +78,9 @@ def _render(tokens: Sequence[Token], builder: TextBuilder) -> None:
             case "html_block" if text := _TAG.sub("", token.content).strip():
                 builder.add(text + "\n\n")
             case "paragraph_close":
-                # Items of a tight list stand on lines of their own, paragraphs apart from each other.
                 builder.add("\n" if token.hidden else "\n\n")
-            case "th_close" | "td_close":
-                builder.add("\t")
-            case "tr_close" | "bullet_list_close" | "ordered_list_close" | "table_close":
-                builder.add("\n")
+            case kind:
+                builder.add(_ENDS.get(kind, ""))
 
 
 def _join(token: Token) -> str:

@@ -24,7 +24,7 @@ _ENCRYPTED = "encrypted: save it without a password"
 _HYPHENATED = re.compile(r"(?<=[^\W\d_])[-\u00ad]\n(?=[^\W\d_])")
 
 
-class _Encrypted(Exception):
+class _EncryptedError(Exception):
     """The document needs a password."""
 
 
@@ -54,7 +54,7 @@ class PdfExtractor:
                 continue
             if pages is not None and any(text.strip() for text in pages.texts):
                 return _build(pages)
-        if isinstance(problem, _Encrypted):
+        if isinstance(problem, _EncryptedError):
             raise ExtractionFailed(_ENCRYPTED) from problem
         if problem is not None:
             detail = " ".join(str(problem).split())[:200] or type(problem).__name__
@@ -80,7 +80,7 @@ def _read_with_pypdf(content: bytes) -> _Pages:
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     reader = PdfReader(io.BytesIO(content), strict=False)
     if reader.is_encrypted and not _opens_without_password(reader):
-        raise _Encrypted
+        raise _EncryptedError
     texts = [page.extract_text() for page in reader.pages]
     return _Pages(texts, _title(reader), tuple(_bookmarks(reader)))
 
@@ -127,7 +127,7 @@ def _read_with_pdfium(content: bytes) -> _Pages | None:
         document = pypdfium2.PdfDocument(content)
     except pypdfium2.PdfiumError as error:
         if "password" in str(error).lower():
-            raise _Encrypted from error
+            raise _EncryptedError from error
         raise
     try:
         texts = []

@@ -39,8 +39,8 @@ class Registry:
         """Turn a file into text.
 
         Raises:
-            ExtractionFailed: no extractor reads it, or the one that does cannot. What a parsing library raises
-                on malformed input is its own affair, so any exception of an extractor counts as this one.
+            ExtractionFailed: no extractor reads it, or the one that does cannot. What a parsing library
+                raises on malformed input is its own affair: any exception of an extractor counts as this one.
         """
         extractor = self.find(path)
         if extractor is None:

@@ -1,0 +1,247 @@
+"""The record of what was indexed: one SQLite file in the data folder, every change one transaction.
+
+A document is written down as pending before its chunks go to the store and as indexed after they are durable
+there, so that whatever interrupts a run, the next one knows what to do again. Must not know how documents are
+read or stored.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from indexer.errors import IndexerError, ManifestDamaged
+
+State = Literal["indexed", "pending", "skipped", "failed"]
+
+FILE = "manifest.sqlite"
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE documents (
+    id TEXT PRIMARY KEY, path TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    checked_ns INTEGER NOT NULL, version TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('indexed', 'pending', 'skipped', 'failed')),
+    reason TEXT NOT NULL, retry INTEGER NOT NULL, language TEXT NOT NULL, confidence REAL NOT NULL,
+    title TEXT NOT NULL, chunks INTEGER NOT NULL, indexed_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX documents_by_path ON documents (path);
+CREATE TABLE roots (path TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+_CREATE = f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of one document.
+
+    Attributes:
+        id: 32 hexadecimal digits, made of the path.
+        path: absolute, as shown.
+        size: in bytes, when it was read last.
+        mtime_ns: its time of change then.
+        checked_ns: when that was.
+        version: hash of its content then; empty if it was never read.
+        state: ``pending`` means its chunks in the store may be missing, old or both.
+        reason: why it was skipped or failed.
+        retry: whether a failure may pass without the file changing.
+        language: ISO 639-1 code.
+        confidence: of the language, 0 to 1.
+        title: the document's.
+        chunks: how many it has in the store.
+        indexed_at: seconds since the epoch.
+    """
+
+    id: str
+    path: str
+    size: int = 0
+    mtime_ns: int = 0
+    checked_ns: int = 0
+    version: str = ""
+    state: State = "pending"
+    reason: str = ""
+    retry: bool = False
+    language: str = ""
+    confidence: float = 0.0
+    title: str = ""
+    chunks: int = 0
+    indexed_at: float = 0.0
+
+
+_COLUMNS = ", ".join(field.name for field in fields(Record))
+_SAVE = f"INSERT OR REPLACE INTO documents ({_COLUMNS}) VALUES ({', '.join('?' * len(fields(Record)))})"  # noqa: S608 - constants
+_SELECT = f"SELECT {_COLUMNS} FROM documents"  # noqa: S608
+
+
+class Manifest:
+    """An open manifest; use as a context manager.
+
+    Raises:
+        ManifestDamaged: from any method, when the file cannot be read.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    @classmethod
+    def open(cls, data: Path) -> Manifest:
+        """Open the data folder's manifest, or make an empty one.
+
+        Raises:
+            ManifestDamaged: it is not readable, or was written by a later version.
+            IndexerError: the data folder cannot be written.
+        """
+        path = data / FILE
+        try:
+            data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+        except (OSError, sqlite3.OperationalError) as error:
+            raise IndexerError(
+                f"the data folder {data} cannot be written: {error}", hint="choose another with --data"
+            ) from error
+        manifest = cls(connection, path)
+        try:
+            manifest._prepare()
+        except BaseException:
+            connection.close()
+            raise
+        return manifest
+
+    @classmethod
+    def exists(cls, data: Path) -> bool:
+        """Tell whether the data folder has a manifest."""
+        return (data / FILE).is_file()
+
+    @classmethod
+    def delete(cls, data: Path) -> None:
+        """Remove the manifest's files."""
+        for suffix in ("", "-wal", "-shm"):
+            (data / f"{FILE}{suffix}").unlink(missing_ok=True)
+
+    def _prepare(self) -> None:
+        with self._guarded():
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+            version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+            if version == 0:
+                self._connection.executescript(_CREATE)
+            elif version != _VERSION:
+                raise ManifestDamaged(
+                    f"the manifest {self._path} is of version {version}, this program reads {_VERSION}",
+                    hint="use the program that made it, or make the index anew: lusifer index --rebuild PATH",
+                )
+            self._connection.execute(f"{_SELECT} LIMIT 1").fetchone()
+
+    def __enter__(self) -> Manifest:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._connection
+        except sqlite3.OperationalError as error:
+            raise IndexerError(
+                f"the manifest {self._path} cannot be used: {error}",
+                hint="see that its disk has space and that the folder may be written",
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise ManifestDamaged(
+                f"the manifest {self._path} is damaged: {error}",
+                hint="make the index anew: lusifer index --rebuild PATH",
+            ) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._guarded() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def under(self, root: str | None = None) -> list[Record]:
+        """Return the documents at or below a shown path, or all of them, in order of path."""
+        query = _SELECT
+        values: list[str] = []
+        if root is not None:
+            folder = root.rstrip("/")
+            query += " WHERE path = ? OR (path >= ? AND path < ?)"
+            values = [root, f"{folder}/", f"{folder}0"]  # "0" is the character after "/"
+        with self._guarded() as connection:
+            rows = connection.execute(f"{query} ORDER BY path, id", values).fetchall()
+        return [replace(Record(*row), retry=bool(row[8])) for row in rows]
+
+    def save(self, records: Iterable[Record]) -> None:
+        """Add or replace documents."""
+        rows = [astuple(record) for record in records]
+        if rows:
+            with self._transaction() as connection:
+                connection.executemany(_SAVE, rows)
+
+    def forget(self, identifiers: Iterable[str]) -> None:
+        """Remove documents by id."""
+        rows = [(identifier,) for identifier in identifiers]
+        if rows:
+            with self._transaction() as connection:
+                connection.executemany("DELETE FROM documents WHERE id = ?", rows)
+
+    def doubt(self, identifiers: Iterable[str] | None = None) -> None:
+        """Make indexed documents pending: those with the ids, or all of them."""
+        query = "UPDATE documents SET state = 'pending' WHERE state = 'indexed'"
+        with self._transaction() as connection:
+            if identifiers is None:
+                connection.execute(query)
+            else:
+                connection.executemany(f"{query} AND id = ?", [(identifier,) for identifier in identifiers])
+
+    def clear(self) -> None:
+        """Forget all documents and what they were made with; the roots stay."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM documents")
+            connection.execute("DELETE FROM facts")
+
+    def roots(self) -> list[str]:
+        """Return the paths that were named to the indexer."""
+        with self._guarded() as connection:
+            return [str(row[0]) for row in connection.execute("SELECT path FROM roots ORDER BY path")]
+
+    def add_roots(self, roots: Iterable[str]) -> None:
+        """Remember paths that were named."""
+        new = sorted(set(roots) - set(self.roots()))
+        if new:
+            with self._transaction() as connection:
+                connection.executemany("INSERT INTO roots VALUES (?)", [(root,) for root in new])
+
+    def forget_root(self, root: str) -> None:
+        """Forget a path that was named."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM roots WHERE path = ?", (root,))
+
+    def facts(self) -> dict[str, str]:
+        """Return what the index was made with."""
+        with self._guarded() as connection:
+            return dict(connection.execute("SELECT name, value FROM facts").fetchall())
+
+    def set_facts(self, **facts: str) -> None:
+        """Write down what the index was made with."""
+        if any(self.facts().get(name) != value for name, value in facts.items()):
+            with self._transaction() as connection:
+                connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())

@@ -1,0 +1,281 @@
+"""One run of the indexer: walk, compare with the manifest, read what changed, store it, remember it.
+
+Safe to interrupt anywhere and to run again. Must not know the command line, nor engines and models.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from indexer.errors import ExtractionFailed, UsageError
+from indexer.extract import Registry, default_registry
+from indexer.language import LanguageFinder
+from indexer.manifest import Manifest, Record
+from indexer.paths import identify, show_path
+from indexer.plan import Plan, Task, make_plan
+from indexer.reader import hash_content, read_content, read_document
+from indexer.reconcile import reconcile
+from indexer.report import Problem, Report
+from indexer.session import Backends, Session
+from indexer.walk import Rejected, resolve_roots, walk
+from indexer.writer import Writer, make_record
+
+NO_TEXT = "no text in it"
+
+
+class Observer(Protocol):
+    """Hears how a run goes on."""
+
+    def planned(self, files: int, size: int) -> None:
+        """So many files, of so many bytes together, are going to be read."""
+
+    def read(self, name: str, size: int) -> None:
+        """A file was read."""
+
+    def stored(self, chunks: int) -> None:
+        """Chunks were embedded and stored."""
+
+
+class Silent:
+    """An observer that does nothing."""
+
+    def planned(self, files: int, size: int) -> None:
+        pass
+
+    def read(self, name: str, size: int) -> None:
+        pass
+
+    def stored(self, chunks: int) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run.
+
+    Attributes:
+        max_bytes: larger files are skipped.
+        exclude: a folder that is never indexed: the index itself.
+        registry: the extractors; the default ones if not given.
+        languages: finds languages; the default way if not given.
+    """
+
+    max_bytes: int = 64_000_000
+    exclude: Path | None = None
+    registry: Registry | None = None
+    languages: LanguageFinder | None = None
+
+
+class Indexer:
+    """Brings the documents under some paths into the index.
+
+    Args:
+        manifest: the record of earlier runs; kept up to date.
+        backends: the model and the store.
+        options: how to run.
+        observer: hears of progress.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        backends: Backends,
+        options: Options | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._manifest = manifest
+        self._backends = backends
+        self._options = options or Options()
+        self._observer = observer or Silent()
+        self._registry = self._options.registry or default_registry()
+
+    def run(self, paths: Sequence[Path]) -> Report:
+        """Index what is new or changed under the paths and remove what is gone.
+
+        Raises:
+            UsageError: a path does not exist.
+            FingerprintMismatch: the index was made by another model.
+            StoreError, LusiferError, IndexerError: the index or the model cannot be used.
+        """
+        started = time.monotonic()
+        roots = resolve_roots(paths)
+        names = [show_path(root) for root in roots]
+        found = walk(
+            roots,
+            accepts=self._registry.accepts,
+            max_bytes=self._options.max_bytes,
+            exclude=self._options.exclude and self._options.exclude.resolve(),
+        )
+        session = Session(self._backends, self._manifest)
+        try:
+            run = _Run(self, session)
+            run.prepare(names)
+            records = [record for name in names for record in self._manifest.under(name)]
+            run.carry_out(make_plan(found, records))
+        finally:
+            session.close()
+        run.report.seconds = time.monotonic() - started
+        return run.report
+
+    def rebuild(self, paths: Sequence[Path]) -> Report:
+        """Throw the index away and make it anew from the paths; raises as :meth:`run`."""
+        resolve_roots(paths)
+        self._backends.drop_store()
+        self._manifest.clear()
+        return self.run(paths)
+
+    def remove(self, path: Path) -> int:
+        """Remove the documents at or below a path from the index, whether or not their files exist.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            UsageError: nothing below the path is indexed.
+        """
+        name = show_path(path.expanduser().resolve())
+        records = self._manifest.under(name)
+        if not records:
+            raise UsageError(f"nothing at {name} is in the index", hint="lusifer status lists what is")
+        session = Session(self._backends, self._manifest)
+        try:
+            Writer(session, self._manifest, self._observer.stored).forget(records)
+        finally:
+            session.close()
+        self._manifest.forget_root(name)
+        return sum(record.state in ("indexed", "pending") for record in records)
+
+
+class _Run:
+    """The state of one run."""
+
+    def __init__(self, indexer: Indexer, session: Session) -> None:
+        self.report = Report()
+        self._manifest = indexer._manifest
+        self._observer = indexer._observer
+        self._registry = indexer._registry
+        self._languages = indexer._options.languages
+        self._session = session
+        self._writer = Writer(session, self._manifest, self._count)
+
+    def _count(self, chunks: int) -> None:
+        self.report.chunks += chunks
+        self._observer.stored(chunks)
+
+    def prepare(self, names: list[str]) -> None:
+        """Make sure that the store is the one the manifest speaks of."""
+        store = self._session.find_store()
+        if store is not None and not self._session.is_same_model:
+            _ = self._session.store
+        reconcile(self._manifest, store, names)
+        self._manifest.add_roots(names)
+
+    def carry_out(self, plan: Plan) -> None:
+        self._observer.planned(len(plan.tasks), sum(task.candidate.size for task in plan.tasks))
+        self.report.deleted = sum(record.state in ("indexed", "pending") for record in plan.gone)
+        self._writer.forget(plan.gone)
+        for record in plan.known:
+            self._tell(record)
+        for rejected, previous in plan.rejected:
+            self._reject(rejected, previous)
+        for task in plan.tasks:
+            self._index(task)
+            self._observer.read(task.candidate.name, task.candidate.size)
+        self._writer.commit()
+
+    def _tell(self, record: Record) -> None:
+        """Report a file that is as it was."""
+        if record.state == "indexed":
+            self.report.unchanged += 1
+        elif record.state == "failed":
+            self.report.failed.append(Problem(record.path, record.reason))
+        else:
+            self.report.skipped.append(Problem(record.path, record.reason))
+
+    def _reject(self, rejected: Rejected, previous: Record | None) -> None:
+        record = Record(
+            id=identify(rejected.path),
+            path=rejected.name,
+            state="failed" if rejected.unreadable else "skipped",
+            reason=rejected.reason,
+            retry=rejected.unreadable,
+        )
+        if record != previous:
+            self._writer.settle(record, previous)
+        self._tell(record)
+
+    def _index(self, task: Task) -> None:
+        """Read a file and hand it to the writer, or find that it need not be."""
+        checked_ns = time.time_ns()
+        version = ""
+        try:
+            content = read_content(task.candidate.path)
+            version = hash_content(content)
+            if self._is_unchanged(task, version):
+                self._keep(task, checked_ns)
+                return
+            extracted = self._registry.extract(task.candidate.path, content)
+        except ExtractionFailed as error:
+            self._give_up(task, checked_ns, version, error.message, retry=error.retry)
+            return
+        if not extracted.text.strip():
+            self._give_up(task, checked_ns, version, NO_TEXT, skip=True)
+            return
+        if self._languages is None:
+            self._languages = LanguageFinder()
+        document = read_document(
+            task.id,
+            task.candidate,
+            extracted,
+            version,
+            chunker=self._session.chunker,
+            languages=self._languages,
+        )
+        self._writer.put(document, make_record(document, checked_ns), task.record)
+        self.report.indexed += 1
+
+    @staticmethod
+    def _is_unchanged(task: Task, version: str) -> bool:
+        record = task.record
+        return (
+            record is not None
+            and record.version == version
+            and record.state != "pending"
+            and not record.retry
+        )
+
+    def _keep(self, task: Task, checked_ns: int) -> None:
+        """Note a new time of change of a file whose content is as it was."""
+        assert task.record is not None
+        candidate = task.candidate
+        record = replace(task.record, size=candidate.size, mtime_ns=candidate.mtime_ns, checked_ns=checked_ns)
+        self._writer.settle(record, task.record)
+        self._tell(record)
+
+    def _give_up(
+        self,
+        task: Task,
+        checked_ns: int,
+        version: str,
+        reason: str,
+        *,
+        retry: bool = False,
+        skip: bool = False,
+    ) -> None:
+        record = Record(
+            id=task.id,
+            path=task.candidate.name,
+            size=task.candidate.size,
+            mtime_ns=task.candidate.mtime_ns,
+            checked_ns=checked_ns,
+            version=version,
+            state="skipped" if skip else "failed",
+            reason=reason,
+            retry=retry,
+        )
+        self._writer.settle(record, task.record)
+        self._tell(record)

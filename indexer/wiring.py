@@ -1,0 +1,96 @@
+"""Put a run together from settings: which model, which store, which paths. Must not do any indexing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from indexer.embedding import Embedder, stamp_model
+from indexer.errors import UsageError
+from indexer.report import Problem
+from indexer.session import Backends
+from indexer.settings import Settings
+from store import delete_store, open_store
+from store.base import Schema, Store
+
+
+def load_settings(
+    *, data: Path | None = None, model: str | None = None, device: str | None = None
+) -> Settings:
+    """Return the settings: flags that were given, then the environment, then defaults.
+
+    Raises:
+        UsageError: a value makes no sense.
+    """
+    flags: dict[str, Any] = {"data": data, "model": model, "device": device}
+    try:
+        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(map(str, first["loc"]))
+        raise UsageError(
+            f"the setting {name} is not valid: {first['msg']}", hint=f"see LUSIFER_{name.upper()}"
+        ) from error
+    return settings.model_copy(update={"data": settings.data.expanduser().resolve()})
+
+
+def make_backends(settings: Settings) -> Backends:
+    """Return how to load the model and to open the store that the settings name."""
+    secret = settings.qdrant_api_key
+    api_key = secret.get_secret_value() if secret is not None else None
+
+    def load_embedder() -> Embedder:
+        from lusifer import Embedder as Model
+
+        return Model.load(settings.model, device=settings.device)
+
+    def open_collection(schema: Schema | None) -> Store:
+        return open_store(
+            settings.data,
+            schema,
+            url=settings.qdrant_url,
+            api_key=api_key,
+            collection=settings.collection,
+            create=schema is not None,
+        )
+
+    def drop_collection() -> None:
+        delete_store(settings.data, url=settings.qdrant_url, api_key=api_key, collection=settings.collection)
+
+    return Backends(
+        load_embedder=load_embedder,
+        open_store=open_collection,
+        drop_store=drop_collection,
+        model_stamp=stamp_model(settings.model),
+        model_name=settings.model or "",
+    )
+
+
+def choose_paths(
+    named: Iterable[Path], remembered: Iterable[str], *, everything: bool
+) -> tuple[list[Path], list[Problem]]:
+    """Return the paths to index, and those of earlier runs that are gone.
+
+    Args:
+        named: paths the user gave.
+        remembered: paths given in earlier runs.
+        everything: whether the remembered ones are wanted as well.
+
+    Raises:
+        UsageError: there are none.
+    """
+    chosen = list(named)
+    missing = []
+    for path in map(Path, remembered) if everything else ():
+        if path.exists():
+            chosen.append(path)
+        else:
+            missing.append(
+                Problem(str(path), f"gone; its documents are kept, to remove them: lusifer remove {path}")
+            )
+    if not chosen:
+        raise UsageError("there is nothing to index", hint="name files or folders: lusifer index PATH...")
+    return chosen, missing
