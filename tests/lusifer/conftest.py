@@ -12,7 +12,23 @@ from lusifer import Embedder
 from lusifer.checkpoint import write_static
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
 
-WORDS = ("river", "city", "water", "book", "school", "rain", "sea", "food", "music", "law", "star", "farm")
+WORDS = (
+    "river",
+    "city",
+    "water",
+    "book",
+    "school",
+    "rain",
+    "sea",
+    "food",
+    "music",
+    "law",
+    "star",
+    "farm",
+    "computer",
+    "travel",
+    "health",
+)
 LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
 DIMENSIONS = 24
 
@@ -37,6 +53,11 @@ def build_config(vocabulary: int) -> ModelConfig:
         language_model=LanguageModelConfig(DIMENSIONS),
         max_tokens=32,
     )
+
+
+@pytest.fixture
+def toy_tokenizer() -> Tokenizer:
+    return build_tokenizer()
 
 
 @pytest.fixture(scope="session")
