@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
@@ -23,19 +24,23 @@ from lusifer.train.batches import Sampler
 from lusifer.train.prepare import make_tokenizer, prepare
 from lusifer.train.recipe import Recipe
 from lusifer.train.table import TableTrainer
+from lusifer.train.teacher import TeacherVectors, english_texts, teach
 
 Report = Callable[[str], None]
 
 _SPEAK_EVERY = 200
 
 
-def train_mini(data: Path, run: Path, recipe: Recipe, *, report: Report) -> tuple[np.ndarray, Tokenizer]:
+def train_mini(
+    data: Path, run: Path, recipe: Recipe, *, teacher: Path | None = None, report: Report
+) -> tuple[NDArray[np.float32], Tokenizer]:
     """Run the recipe, or go on with a run that was interrupted; return the table and the tokenizer.
 
     Args:
         data: folder with ``train/`` and ``asym/`` (and ``dev/``, whose texts are kept out of training).
         run: folder of this run: tokenizer, arrays, checkpoint, log. Made if missing.
         recipe: what to do; a run keeps the recipe it was begun with.
+        teacher: sentence-transformers folder of an English model to learn from as well, of the same width.
         report: called with a line now and then.
 
     Returns:
@@ -60,7 +65,13 @@ def train_mini(data: Path, run: Path, recipe: Recipe, *, report: Report) -> tupl
     trainer = TableTrainer(
         tokenizer.get_vocab_size(), recipe.dimensions, initial_scale=recipe.initial_scale, seed=recipe.seed
     )
-    _train(trainer, caches, run, recipe, report)
+    vectors = None
+    if teacher is not None:
+        report("teacher vectors")
+        texts = english_texts(data, characters=recipe.teacher_characters, seed=recipe.seed)
+        chosen = dict(islice(texts.items(), recipe.teacher_texts))
+        vectors = teach(teacher, chosen, run / "teacher", report=report)
+    _train(trainer, caches, run, recipe, vectors, report)
     return trainer.table.numpy(), tokenizer
 
 
@@ -72,7 +83,14 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     return recipe.learning_rate * max(0.0, (recipe.steps - step) / max(1, recipe.steps - warm))
 
 
-def _train(trainer: TableTrainer, caches: list[Path], run: Path, recipe: Recipe, report: Report) -> None:
+def _train(
+    trainer: TableTrainer,
+    caches: list[Path],
+    run: Path,
+    recipe: Recipe,
+    teacher: TeacherVectors | None,
+    report: Report,
+) -> None:
     checkpoint = run / "checkpoint.safetensors"
     if checkpoint.is_file():
         trainer.load_state(load_file(checkpoint))
@@ -90,6 +108,8 @@ def _train(trainer: TableTrainer, caches: list[Path], run: Path, recipe: Recipe,
                 batch,
                 rate=learning_rate(step, recipe),
                 temperature=recipe.temperature_passages if passages else recipe.temperature,
+                teacher=teacher if batch.kind in ("sentences", "words") else None,
+                teacher_weight=recipe.teacher_weight,
             )
             if not np.isfinite(loss):
                 raise TrainingError(f"the loss is {loss} at step {step}", hint="lower learning_rate")

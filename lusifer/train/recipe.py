@@ -39,6 +39,9 @@ class Recipe:
         temperature_passages: the same for query-passage pairs.
         learning_rate: of Adam, at its peak.
         warmup: share of the steps in which the rate rises.
+        teacher_weight: of the pull to the English teacher's vectors, where one is given.
+        teacher_texts: how many English texts the teacher embeds.
+        teacher_characters: longer English texts are not given to the teacher.
         token_dropout: share of tokens left out of a training text.
         initial_scale: standard deviation of the initial table.
         checkpoint_minutes: time between checkpoints.
@@ -62,6 +65,9 @@ class Recipe:
     temperature_passages: float = 0.05
     learning_rate: float = 0.01
     warmup: float = 0.02
+    teacher_weight: float = 1.0
+    teacher_texts: int = 500_000
+    teacher_characters: int = 120
     token_dropout: float = 0.0
     initial_scale: float = 0.1
     checkpoint_minutes: float = 10.0

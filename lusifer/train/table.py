@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lusifer.train.batches import Batch, Texts
+from lusifer.train.teacher import TeacherVectors
 
 
 class RowAdam:
@@ -131,6 +132,27 @@ def contrastive_loss(
     return loss
 
 
+def teacher_loss(
+    left: Tensor, right: Tensor, rows: NDArray[np.int64], vectors: NDArray[np.float32]
+) -> Tensor:
+    """Return the mean distance 1 - cos of some rows of both sides from a teacher's vectors, a scalar.
+
+    Both a text and its translation are drawn to the teacher's vector of the English one (multilingual
+    knowledge distillation, Reimers & Gurevych 2020).
+
+    Args:
+        left: unit vectors, shape (n, d).
+        right: unit vectors, shape (n, d).
+        rows: which rows the teacher knows, shape (m,).
+        vectors: its unit vectors of them, shape (m, d).
+    """
+    if len(rows) == 0:
+        return left.new_zeros(())
+    known, target = torch.from_numpy(rows), torch.from_numpy(vectors)
+    cosines = (left[known] * target).sum(1) + (right[known] * target).sum(1)
+    return (2 - cosines).mean() * (len(rows) / len(left))
+
+
 def _same_texts(left: NDArray[np.int64], right: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """Return the places (row, column) of the 2n x 2n matrix whose pairs share a text, both sides crossed."""
     count = len(left)
@@ -165,8 +187,24 @@ class TableTrainer:
     def table(self) -> Tensor:
         return self.optimiser.table
 
-    def step(self, batch: Batch, *, rate: float, temperature: float) -> float:
-        """Take one step; return the loss before it."""
+    def step(
+        self,
+        batch: Batch,
+        *,
+        rate: float,
+        temperature: float,
+        teacher: TeacherVectors | None = None,
+        teacher_weight: float = 1.0,
+    ) -> float:
+        """Take one step; return the contrastive loss before it.
+
+        Args:
+            batch: pairs.
+            rate: learning rate.
+            temperature: of the contrastive loss.
+            teacher: where the left texts are English and it knows them, both sides are pulled to its vectors.
+            teacher_weight: of that pull.
+        """
         used, inverse = np.unique(np.concatenate([batch.left.ids, batch.right.ids]), return_inverse=True)
         split = len(batch.left.ids)
         rows = torch.from_numpy(used)
@@ -174,7 +212,10 @@ class TableTrainer:
         left = encode(weights, *_bags(inverse[:split], batch.left))
         right = encode(weights, *_bags(inverse[split:], batch.right))
         loss = contrastive_loss(left, right, batch.left.keys, batch.right.keys, temperature=temperature)
-        loss.backward()  # type: ignore[no-untyped-call]
+        total = loss
+        if teacher is not None:
+            total = loss + teacher_weight * teacher_loss(left, right, *teacher.find(batch.left.keys))
+        total.backward()  # type: ignore[no-untyped-call]
         if weights.grad is not None:
             self.optimiser.step(rows, weights.grad, rate)
         return float(loss.detach())

@@ -1,0 +1,102 @@
+"""Write retrieval results as JSON and as Markdown tables made from it.
+
+Knows the shape of the results. Must not know how they were measured.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def describe_run(model: str, fingerprint: str) -> dict[str, str]:
+    """Return what a result must carry to be made again: command, model, machine, date."""
+    return {
+        "command": " ".join(["lusifer", *sys.argv[1:]]),
+        "model": model,
+        "fingerprint": fingerprint,
+        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def write_results(results: dict[str, Any], folder: Path, stem: str) -> list[Path]:
+    """Write ``<stem>.json`` and ``<stem>.md``; return both paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{stem}.json", folder / f"{stem}.md"]
+    paths[0].write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    paths[1].write_text(to_markdown(results), encoding="utf-8")
+    return paths
+
+
+def to_markdown(results: dict[str, Any]) -> str:
+    """Return the tables of one result: headline, sentence matrix, question pairs, mixed pool."""
+    run = results["run"]
+    parts = [
+        f"# Retrieval quality of {run['model']} ({run['fingerprint']})",
+        f"`{run['command']}` on {run['machine']}, {run['date']}.",
+    ]
+    if "sentences" in results:
+        parts.append(_sentences(results["sentences"]))
+    if "questions" in results:
+        parts.append(_questions(results["questions"]))
+    if "mixed" in results:
+        parts.append(_mixed(results["mixed"]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _sentences(result: dict[str, Any]) -> str:
+    languages = list(result["accuracy"])
+    head = (
+        "## Parallel sentences: accuracy at 1\n\n"
+        f"Against English, mean of both directions: **{result['mean']:.3f}**; "
+        f"weakest language {result['weakest']} {result['minimum']:.3f}; "
+        f"all {len(languages) * (len(languages) - 1)} directions {result['all_directions']:.3f}."
+    )
+    if "topics" in result:
+        head += f" Topics learnt in English, other languages: {np.mean(list(result['topics'].values())):.3f}."
+    rows = [[a, *(_cell(result["accuracy"][a].get(b)) for b in languages)] for a in languages]
+    return head + "\n\n" + _table(["from \\ to", *languages], rows)
+
+
+def _questions(result: dict[str, Any]) -> str:
+    same, cross = result["same"], result["cross"]
+    head = (
+        "## Questions to paragraphs\n\n"
+        f"Same language: recall@1 {same['recall@1']:.3f}, recall@10 **{same['recall@10']:.3f}**; "
+        f"two languages: recall@1 {cross['recall@1']:.3f}, recall@10 **{cross['recall@10']:.3f}**. "
+        "Cells: recall@10, question language down."
+    )
+    asked = list(dict.fromkeys(pair.split("-")[0] for pair in result["pairs"]))
+    answered = list(dict.fromkeys(pair.split("-")[1] for pair in result["pairs"]))
+    rows = [
+        [a, *(_cell(result["pairs"].get(f"{a}-{b}", {}).get("recall@10")) for b in answered)] for a in asked
+    ]
+    return head + "\n\n" + _table(["question \\ paragraph", *answered], rows)
+
+
+def _mixed(result: dict[str, Any]) -> str:
+    rows = [
+        [code, *(_cell(row[name]) for name in ("recall@10", "own_share", "own_relevant", "bias"))]
+        for code, row in result.items()
+        if isinstance(row, dict)
+    ]
+    header = ["question", "recall@10", "own language in top 10", "own language among relevant", "ratio"]
+    return f"## One pool of all languages\n\nLanguage bias (mean ratio): {result['bias']:.2f}.\n\n" + _table(
+        header, rows
+    )
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

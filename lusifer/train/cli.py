@@ -1,0 +1,49 @@
+"""The ``lusifer train`` commands: read arguments, call the training code, say how it goes.
+
+Must not know how training works, and imports it only when a command runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Train models.", no_args_is_help=True)
+
+
+@app.callback()
+def train() -> None:
+    """Train models."""
+
+
+@app.command()
+def mini(
+    data: Annotated[Path, typer.Argument(help="Folder with train/ and asym/ (and dev/, kept out).")],
+    run: Annotated[Path, typer.Option(help="Folder of this run; an interrupted run goes on here.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the finished model goes; without it, RUN/model.")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Recipe file; without it, the shipped model's.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps, if not the recipe's.")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="sentence-transformers folder of the English teacher.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the tensor library.")] = None,
+) -> None:
+    """Train lusifer-mini from parallel text: tokenizer, token table, int8 weights."""
+    from lusifer.train.export import export_mini
+    from lusifer.train.mini import set_threads, train_mini
+    from lusifer.train.recipe import RECIPES, Recipe
+
+    set_threads(threads)
+    plan = Recipe.read(recipe or RECIPES / "mini.toml", steps=steps)
+    table, tokenizer = train_mini(data, run, plan, teacher=teacher, report=_say)
+    folder = out or run / "model"
+    export_mini(table, tokenizer, folder)
+    _say(f"wrote {folder}")
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

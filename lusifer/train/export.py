@@ -1,0 +1,38 @@
+"""Write a trained table as a model folder that ``Embedder.load`` reads.
+
+Knows the checkpoint format. Must not know how the table was trained.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from lusifer.checkpoint import write_static
+from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
+
+NAME = "lusifer-mini"
+
+
+def export_mini(
+    table: NDArray[np.float32], tokenizer: Tokenizer, folder: Path, *, max_tokens: int = 512
+) -> None:
+    """Write the per-token pipeline, folded: token table, identity connector, a language model of no layers.
+
+    Args:
+        table: float32, shape (vocabulary, dimensions); stored as int8 with one factor per row.
+        tokenizer: its ids are the table's rows.
+        folder: made if missing.
+        max_tokens: texts are cut there when they are embedded.
+    """
+    vocabulary, dimensions = table.shape
+    config = ModelConfig(
+        name=NAME,
+        encoder=EncoderConfig("token_table", vocabulary, dimensions),
+        language_model=LanguageModelConfig(dimensions),
+        max_tokens=max_tokens,
+    )
+    write_static(folder, table, tokenizer, config, quantise="int8")
