@@ -58,12 +58,18 @@ _SAMPLE = 1 << 16
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 _MAX_CONTROLS = 0.002
 _BLANKS = re.compile(r"[ \t\r\n\f]+")
-#: A sign inside a word is a letter misread; what such a place costs, as log probability.
-_SIGN_IN_WORD = re.compile(r"[^\W\d_][^\w\s\x00-\x7f’‑·\u0300-\u036f\u200c\u200d][^\W\d_]")
-_SIGN_IN_WORD_COST = 5.0
+#: A sign inside a word, or Latin and Cyrillic or Arabic letters in one, is a letter misread; what such a place
+#: costs, as log probability.
+_MISREAD = re.compile(
+    r"[^\W\d_][^\w\s\x00-\x7f’‑·\u0300-\u036f\u200c\u200d][^\W\d_]"
+    r"|[A-Za-z](?=[\u0400-\u06ff])|[\u0400-\u06ff](?=[A-Za-z])"
+)
+_MISREAD_COST = 5.0
 #: Mean log probability of a character below which a reading is not text in any of the languages; the second
 #: is for encodings of large character sets, where each character is rarer.
 _PLAUSIBLE, _PLAUSIBLE_WIDE = -5.0, -6.7
+#: What a text may fall short of that in all, so that one rare letter does not condemn a short one.
+_BENEFIT = 25.0
 #: Share of broken sequences up to which a file still is UTF-8, damaged.
 _MAX_BROKEN = 0.02
 
@@ -85,7 +91,13 @@ class Decoded:
 class _Reading:
     encoding: str
     likelihood: float
-    mean: float
+    size: int
+
+    @property
+    def is_plausible(self) -> bool:
+        if self.encoding in _LARGE:
+            return self.likelihood >= _PLAUSIBLE_WIDE * self.size
+        return self.likelihood >= _PLAUSIBLE * self.size - _BENEFIT
 
 
 def decode(content: bytes, *, declared: str | None = None) -> Decoded:
@@ -120,16 +132,17 @@ def _decode_marked(content: bytes, encoding: str) -> str:
 def _guess(content: bytes) -> str | None:
     if b"\x00" not in content and _is_damaged_utf8(content):
         return "utf-8"
-    best = max(_read_all(content), key=lambda reading: reading.likelihood, default=None)
-    if best is not None and best.mean >= (_PLAUSIBLE_WIDE if best.encoding in _LARGE else _PLAUSIBLE):
+    plausible = (reading for reading in _read_all(content) if reading.is_plausible)
+    best = max(plausible, key=lambda reading: reading.likelihood, default=None)
+    if best is not None:
         return best.encoding
     return None if b"\x00" in content else _ask_charset_normalizer(content)
 
 
 def _read_all(content: bytes) -> Iterator[_Reading]:
-    wide = content[:_SAMPLE]
     for encoding in _WIDE:
-        yield from _read(wide[: len(wide) // 4 * 4], encoding, _ALL, 0.0)
+        if len(content) % (4 if "32" in encoding else 2) == 0:
+            yield from _read(content[:_SAMPLE], encoding, _ALL, 0.0)
     if b"\x00" in content:
         return
     sample = _sample(content)
@@ -144,10 +157,10 @@ def _read(sample: bytes, encoding: str, languages: tuple[str, ...], handicap: fl
     # Runs of white space say nothing, and the tables know a space and a line end only.
     text = _BLANKS.sub(" ", _normalise(text, encoding))
     counts, size = Counter(text), len(text)
-    handicap += _SIGN_IN_WORD_COST * len(_SIGN_IN_WORD.findall(text))
+    handicap += _MISREAD_COST * len(_MISREAD.findall(text))
     profiles = load_profiles()
     likelihood = max(profiles[language].score(counts) for language in languages) - handicap
-    yield _Reading(encoding, likelihood, likelihood / size)
+    yield _Reading(encoding, likelihood, size)
 
 
 def _sample(content: bytes) -> bytes:

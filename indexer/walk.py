@@ -1,8 +1,8 @@
 """Expand the paths a user names to the files to index, with what is left out and why.
 
 Hidden files and folders are passed over in silence, as are those that a ``.lusiferignore`` file (the syntax
-of ``.gitignore``) names. Links to files are followed; links to folders are not, so that a walk
-always ends and never leaves the folder that was named. Must not read documents nor know what was indexed before.
+of ``.gitignore``) names. Links to files are followed; links to folders are not, so that a walk ends and
+never leaves the folder that was named. Must not read documents nor know what was indexed before.
 """
 
 from __future__ import annotations
