@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 
-from app.errors import AccessDenied
+from app.errors import AccessDeniedError
 
 COOKIE = "lusifer_session"
 _PURPOSE = b"lusifer-search session v1:"
@@ -41,7 +41,7 @@ class Access:
         """Let a request pass.
 
         Raises:
-            AccessDenied: a key is needed and neither it nor a session is shown.
+            AccessDeniedError: a key is needed and neither it nor a session is shown.
         """
         if self._key is None:
             return
@@ -51,7 +51,7 @@ class Access:
         if shown is None and self._is_session(_shown_session(headers)):
             return
         what = "The API key is not the right one" if shown is not None else "This needs the API key"
-        raise AccessDenied(what, hint="Send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.")
+        raise AccessDeniedError(what, hint="Send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.")
 
     def is_key(self, shown: str) -> bool:
         """Compare with the key, in a time that does not depend on how much of it is right."""

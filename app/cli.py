@@ -11,12 +11,12 @@ import sys
 from typing import Annotated
 
 import typer
-from indexer.cli import index, remove, status
 
 from app.commands.embed import embed
 from app.commands.search import search
 from app.commands.serve import serve
 from app.errors import AppError, RequestError
+from indexer.cli import index, remove, status
 from indexer.errors import IndexerError, UsageError
 from lusifer.errors import LusiferError
 from store.errors import StoreError
@@ -56,7 +56,7 @@ for _command in (index, search, serve, status, remove, embed):
 def main() -> None:
     """Run the command line; the entry point of the package."""
     try:
-        cli()
+        cli(prog_name="lusifer")
     except (AppError, StoreError, LusiferError, IndexerError) as error:
         _explain(error.message, error.hint)
         sys.exit(2 if isinstance(error, RequestError | UsageError) else 1)

@@ -4,14 +4,14 @@ Knows messages, remedies and the HTTP status each stands for. Must not know how 
 (``app.problems`` and ``app.cli`` do that).
 
 AppError
-├── ConfigurationError   settings that cannot be served, or not safely
-├── RequestError         a request its sender has to change; names the parameter and its limit
-├── NotFoundError        something that is not in the index
-├── AccessDenied         no API key, or a wrong one
-├── HostRefused          a Host header this server does not answer to
-│   └── HostMissing      … or none at all, or no host
-├── OriginRefused        a request made by a page of another site
-└── BodyTooLarge         a request body above the limit
+├── ConfigurationError    settings that cannot be served, or not safely
+├── RequestError          a request its sender has to change; names the parameter and its limit
+├── NotFoundError         something that is not in the index
+├── AccessDeniedError     no API key, or a wrong one
+├── HostRefusedError      a Host header this server does not answer to
+│   └── HostMissingError  none at all, or no host
+├── OriginRefusedError    a request made by a page of another site
+└── BodyTooLargeError     a request body above the limit
 """
 
 from __future__ import annotations
@@ -69,35 +69,35 @@ class NotFoundError(AppError):
     status = 404
 
 
-class AccessDenied(AppError):
+class AccessDeniedError(AppError):
     """No API key, or a wrong one."""
 
     code = "access-denied"
     status = 401
 
 
-class HostRefused(AppError):
+class HostRefusedError(AppError):
     """A Host header this server does not answer to."""
 
     code = "host-refused"
     status = 421
 
 
-class HostMissing(HostRefused):
+class HostMissingError(HostRefusedError):
     """A Host header that is absent or no host at all."""
 
     code = "host-malformed"
     status = 400
 
 
-class OriginRefused(AppError):
+class OriginRefusedError(AppError):
     """A request made by a page of another site."""
 
     code = "origin-refused"
     status = 403
 
 
-class BodyTooLarge(AppError):
+class BodyTooLargeError(AppError):
     """A request body above the limit."""
 
     code = "body-too-large"

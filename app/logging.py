@@ -110,6 +110,16 @@ def _without_message(error: Exception) -> tuple[type[BaseException], BaseExcepti
 
 
 def _write_access_line(scope: Scope, status: int, ms: float) -> None:
-    route = getattr(scope.get("route"), "path", "-")
+    route = _route(scope)
     fields = {"method": scope["method"], "route": route, "status": status, "ms": round(ms, 1)}
     access_log.info("%s %s %s %.1f ms", scope["method"], route, status, ms, extra=fields)
+
+
+def _route(scope: Scope) -> str:
+    """The address with names in place of what varies; ``-`` if no route answered: it could say anything."""
+    if "endpoint" not in scope:
+        return "-"
+    path: str = scope["path"]
+    for name, value in scope.get("path_params", {}).items():
+        path = path.replace(str(value), f"{{{name}}}")
+    return path

@@ -19,7 +19,7 @@ from app.openapi import complete_openapi
 from app.opening import ModelLoader, StoreOpener, load_model, open_index
 from app.problems import add_problem_handlers
 from app.resources import Resources
-from app.security import Guard, check_binding
+from app.security import BrowserHeaders, Guard, check_binding
 from app.settings import Settings
 from app.version import program_version
 from app.web import web_router
@@ -76,5 +76,6 @@ def create_app(
     app.mount("/static", StaticFolder(), name="static")
     app.add_middleware(Guard, settings=settings, access=access)
     app.add_middleware(RequestLog)
+    app.add_middleware(BrowserHeaders)
     complete_openapi(app)
     return app

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.errors import AccessDenied, AppError, RequestError
+from app.errors import AccessDeniedError, AppError, RequestError
 from lusifer.errors import LusiferError
 from store.errors import StoreError, StoreMissing
 
@@ -85,7 +85,7 @@ def describe(error: Exception) -> Problem:
         if error.limit is not None:
             entry["limit"] = error.limit
         return Problem(error.code, error.status, error.message, error.hint, [entry])
-    if isinstance(error, AccessDenied):
+    if isinstance(error, AccessDeniedError):
         headers = {"WWW-Authenticate": 'Bearer realm="lusifer-search"'}
         return Problem(error.code, error.status, error.message, error.hint, headers=headers)
     if isinstance(error, AppError):

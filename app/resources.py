@@ -1,6 +1,7 @@
 """What the running application holds: settings, model, store, search service.
 
-Made and closed by the lifespan. No module of the application keeps any of this in a global. Must not know routes or pages.
+Made and closed by the lifespan; no module of the application keeps any of this in a global. Must not know
+routes or pages.
 """
 
 from __future__ import annotations

@@ -16,13 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access import Access
 from app.errors import (
-    AccessDenied,
+    AccessDeniedError,
     AppError,
-    BodyTooLarge,
+    BodyTooLargeError,
     ConfigurationError,
-    HostMissing,
-    HostRefused,
-    OriginRefused,
+    HostMissingError,
+    HostRefusedError,
+    OriginRefusedError,
 )
 from app.problems import describe, respond, wants_page
 from app.settings import Settings
@@ -72,8 +72,23 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
+class BrowserHeaders:
+    """ASGI middleware: puts the headers that bind a browser on every answer, refusals and failures too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_protected(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _protect(MutableHeaders(scope=message), scope["path"])
+            await send(message)
+
+        await self._app(scope, receive, send_protected)
+
+
 class Guard:
-    """ASGI middleware: lets pass what may be asked, and puts the protecting headers on every answer."""
+    """ASGI middleware: lets pass what may be asked."""
 
     def __init__(self, app: ASGIApp, settings: Settings, access: Access) -> None:
         self._app = app
@@ -86,21 +101,15 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-
-        async def send_protected(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                _protect(MutableHeaders(scope=message), scope["path"])
-            await send(message)
-
         try:
             self._check(scope)
-            await self._app(scope, _limited(receive, self._max_body), send_protected)
-        except AccessDenied as error:
+            await self._app(scope, _limited(receive, self._max_body), send)
+        except AccessDeniedError as error:
             request = Request(scope)
             response = _to_login(request) if wants_page(request) else respond(request, describe(error))
-            await response(scope, receive, send_protected)
+            await response(scope, receive, send)
         except AppError as error:
-            await respond(Request(scope), describe(error))(scope, receive, send_protected)
+            await respond(Request(scope), describe(error))(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -120,10 +129,12 @@ class Guard:
         given = headers.getlist("host")
         host = _host_name(given[0]) if len(given) == 1 else None
         if not host:
-            raise HostMissing("The Host header is missing or is no host name", hint="Send the server's name.")
+            raise HostMissingError(
+                "The Host header is missing or is no host name", hint="Send the server's name."
+            )
         if is_loopback(host) or host in self._names or (self._any_address and _address(host) is not None):
             return
-        raise HostRefused(
+        raise HostRefusedError(
             "This server does not answer to the name in the Host header",
             hint='Name it in LUSIFER_ALLOWED_HOSTS, for example ["search.example.org"].',
         )
@@ -144,14 +155,16 @@ def _check_origin(headers: Headers) -> None:
     """Refuse what a page of another site makes a browser send; following a link from there is fine.
 
     Raises:
-        OriginRefused: the Origin header is not this server's, or the browser says the request is cross-site.
+        OriginRefusedError: the Origin header is not this server's, or the browser says so.
     """
     origin = headers.get("origin")
     if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
-        raise OriginRefused("The request comes from a page of another site", hint="Send it from this one.")
+        raise OriginRefusedError(
+            "The request comes from a page of another site", hint="Send it from this one."
+        )
     crosses = headers.get("sec-fetch-site") in {"cross-site", "same-site"}
     if crosses and headers.get("sec-fetch-mode") != "navigate":
-        raise OriginRefused(
+        raise OriginRefusedError(
             "The request was embedded in a page of another site", hint="Follow a link instead."
         )
 
@@ -172,8 +185,10 @@ def _protect(headers: MutableHeaders, path: str) -> None:
         headers.setdefault("Cache-Control", "no-store")
 
 
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The request body is above the limit of {limit} bytes", hint="Send a shorter one.")
+def _too_large(limit: int) -> BodyTooLargeError:
+    return BodyTooLargeError(
+        f"The request body is above the limit of {limit} bytes", hint="Send a shorter one."
+    )
 
 
 def _limited(receive: Receive, limit: int) -> Receive:

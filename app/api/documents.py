@@ -50,7 +50,7 @@ async def documents(
     return DocumentPage(total=found.total, offset=offset, limit=limit, documents=summaries)
 
 
-@router.get("/documents/{document_id}", summary="Read a document", responses=problems(404, 503))
+@router.get("/documents/{document_id}", summary="Read a document", responses=problems(404, 422, 503))
 async def document(document_id: str, resources: ResourcesDep) -> DocumentDetail:
     """Give a document's text as it was indexed, and where its passages are in it."""
     found = await asyncio.to_thread(resources.store.ask, lambda store: read_document(store, document_id))

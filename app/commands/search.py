@@ -11,7 +11,7 @@ from app.commands.options import DataOption, ModelOption, make_settings
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="The question, in any of the languages.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="The question, in any of the languages.")],
     data: DataOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result object of the API instead.")

@@ -45,9 +45,9 @@ def score(similarity: float, lexical: float, calibration: Calibration | None = N
 def never_rising(scores: Sequence[float], *, page: int) -> list[float]:
     """Level scores so that none is above the one before it.
 
-    Within a page the result is the closest non-rising sequence (isotonic regression by pooling neighbours). No
-    page rises above the one before it, and a page does not depend on those after it, so paging forth and back
-    shows the same scores.
+    Within a page the result is the closest non-rising sequence (isotonic regression by pooling neighbours).
+    No page rises above the one before it, and a page does not depend on those after it, so paging forth and
+    back shows the same scores.
 
     Args:
         scores: in the order of the hits, from the first hit on.

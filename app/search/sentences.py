@@ -22,7 +22,7 @@ _BOUNDARY = re.compile(
     r"|\n(?=[ \t]*(?:[-*+•#>|]|\d{1,3}[.)])[ \t])"
 )
 _INITIAL = re.compile(r"(?:^|[\s(.])[^\W\d_]$")
-_NUMBERED = re.compile(r"(?:^|\n)[ \t]*\d{1,3}$")
+_NUMBERED = re.compile(r"(?:^|\n|[.!?।؟]\s)[ \t]*\d{1,3}$")
 
 
 def split_sentences(text: str) -> list[tuple[int, int]]:

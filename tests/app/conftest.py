@@ -289,3 +289,9 @@ def make_client(model: WordModel, store: MemoryStore, tmp_path, monkeypatch) -> 
 @pytest.fixture
 def client(make_client: ClientMaker) -> TestClient:
     return make_client()
+
+
+@pytest.fixture
+def samples() -> tuple[Sample, ...]:
+    """The documents in the store."""
+    return SAMPLES
