@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from lusifer.config import PromptKind
 from lusifer.errors import ConfigError
 from lusifer.loading import OpenModel, open_model
-from lusifer.tokens import encode
 
 
 class Embedder:
@@ -36,7 +35,8 @@ class Embedder:
         self.name = model.config.name
         self.max_tokens = model.config.max_tokens
         self.fingerprint = model.fingerprint
-        self.tokenizer = model.tokenizer
+        self.tokenizer = model.words.tokenizer
+        self._words = model.words
         self._backend = model.backend
 
     @classmethod
@@ -91,7 +91,7 @@ class Embedder:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has, before any cut and without the prompt around it."""
-        return [len(encoding) for encoding in encode(self.tokenizer, _checked(texts))]
+        return [len(ids) for ids in self._words(_checked(texts))]
 
     def _embed(self, texts: Sequence[str], kind: PromptKind, instruction: str) -> NDArray[np.float32]:
         if instruction and not self.config.prompts.takes_instruction(kind):

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from lusifer.checkpoint import CONFIG, TOKENIZER, WEIGHTS, read_config
 from lusifer.config import ModelConfig, PromptKind
@@ -22,6 +21,7 @@ from lusifer.fingerprint import fingerprint
 from lusifer.hub import checkpoint_folder
 from lusifer.static import StaticTable
 from lusifer.tokens import load_tokenizer
+from lusifer.words import WordTokenizer
 
 #: The model that comes with the package.
 SHIPPED = Path(__file__).parent / "mini"
@@ -42,7 +42,7 @@ class OpenModel:
 
     config: ModelConfig
     backend: Backend
-    tokenizer: Tokenizer
+    words: WordTokenizer
     fingerprint: str
 
 
@@ -58,16 +58,18 @@ def open_model(
     config = read_config(folder)
     tokenizer = load_tokenizer(folder / TOKENIZER)
     if config.folded:
-        backend = StaticTable.open(folder, config, tokenizer)
+        words = WordTokenizer(tokenizer)
+        backend = StaticTable.open(folder, config, words)
         mark = fingerprint(config, [folder / TOKENIZER, folder / WEIGHTS])
-        return OpenModel(config, backend, tokenizer, mark)
+        return OpenModel(config, backend, words, mark)
 
     from lusifer.torch_checkpoint import open_backend
 
     if not projected:
         config = replace(config, projection=False)
     whole, paths = open_backend(folder, config, None, tokenizer, device, dtype)
-    return OpenModel(config, whole, tokenizer, fingerprint(config, [folder / TOKENIZER, *paths]))
+    mark = fingerprint(config, [folder / TOKENIZER, *paths])
+    return OpenModel(config, whole, WordTokenizer(tokenizer), mark)
 
 
 def _open_published(
@@ -83,7 +85,7 @@ def _open_published(
     path = backbone_file(folder, published.universal_learner_name_or_path, TOKENIZER)
     tokenizer = load_tokenizer(path)
     backend, paths = open_backend(folder, config, published, tokenizer, device, dtype)
-    return OpenModel(config, backend, tokenizer, fingerprint(config, [path, *paths]))
+    return OpenModel(config, backend, WordTokenizer(tokenizer), fingerprint(config, [path, *paths]))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

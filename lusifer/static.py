@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from lusifer.config import ModelConfig, PromptKind
 from lusifer.errors import CheckpointError
 from lusifer.tensors import TensorInfo, map_tensor, read_header
-from lusifer.tokens import encode, warn_if_cut
+from lusifer.tokens import warn_if_cut
 from lusifer.vectors import normalise
+from lusifer.words import Ids, WordTokenizer
 
 #: Texts tokenised at once: bounds memory, and keeps every core of the tokenizer busy.
 _BLOCK = 1024
@@ -31,7 +31,7 @@ class StaticTable:
         config: what the table is a fold of.
         table: one row per token, ``(vocabulary, dimensions)``, int8 or floating point.
         scale: factor of each row, ``(vocabulary,)``; None for 1.
-        tokenizer: text to token ids.
+        words: text to token ids.
     """
 
     def __init__(
@@ -39,16 +39,16 @@ class StaticTable:
         config: ModelConfig,
         table: NDArray[Any],
         scale: NDArray[Any] | None,
-        tokenizer: Tokenizer,
+        words: WordTokenizer,
     ) -> None:
         self.config = config
-        self.tokenizer = tokenizer
+        self._words = words
         self._table = table
         rows = len(table)
         self._scale = np.ones(rows, np.float32) if scale is None else np.asarray(scale, np.float32)
 
     @classmethod
-    def open(cls, folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> StaticTable:
+    def open(cls, folder: Path, config: ModelConfig, words: WordTokenizer) -> StaticTable:
         """Map the table of a checkpoint folder into memory.
 
         Raises:
@@ -64,13 +64,13 @@ class StaticTable:
         extra = sorted(set(header) - {"table", "scale"})
         if extra:
             raise CheckpointError(f"{path} holds the unknown tensor {extra[0]}", hint="copy the folder again")
-        pieces = tokenizer.get_vocab_size()
+        pieces = words.tokenizer.get_vocab_size()
         if pieces > shape[0]:
             raise CheckpointError(
                 f"{folder / 'tokenizer.json'} has {pieces} pieces, the table {shape[0]} rows",
                 hint="tokenizer and weights belong to different models; copy the folder again",
             )
-        return cls(config, table, scale, tokenizer)
+        return cls(config, table, scale, words)
 
     @property
     def dimensions(self) -> int:
@@ -86,17 +86,15 @@ class StaticTable:
         prompts, longest, trimmed = self.config.prompts, self.config.max_tokens, 0
         for start in range(0, len(texts), _BLOCK):
             block = [prompts.render(kind, text, instruction) for text in texts[start : start + _BLOCK]]
-            for row, encoding in enumerate(encode(self.tokenizer, block), start):
-                ids = encoding.ids
+            for row, ids in enumerate(self._words(block), start):
                 trimmed += len(ids) > longest
                 self._sum(ids[:longest], result[row])
         warn_if_cut(trimmed, longest)
         return normalise(result)
 
-    def _sum(self, ids: list[int], out: NDArray[np.float32]) -> None:
+    def _sum(self, ids: Ids, out: NDArray[np.float32]) -> None:
         """Write the sum of the tokens' rows; one matrix-vector product, so no text can touch another."""
-        rows = np.array(ids, np.intp)
-        np.dot(self._scale[rows], self._table[rows].astype(np.float32), out=out)
+        np.dot(self._scale[ids], self._table[ids].astype(np.float32), out=out)
 
 
 def _tensor(
