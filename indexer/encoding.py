@@ -58,8 +58,8 @@ _SAMPLE = 1 << 16
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 _MAX_CONTROLS = 0.002
 _BLANKS = re.compile(r"[ \t\r\n\f]+")
-#: A sign inside a word, or Latin and Cyrillic or Arabic letters in one, is a letter misread; what such a place
-#: costs, as log probability.
+#: A sign inside a word, or Latin and Cyrillic or Arabic letters in one, is a letter misread; what such a
+#: place costs, as log probability.
 _MISREAD = re.compile(
     r"[^\W\d_][^\w\s\x00-\x7f’‑·\u0300-\u036f\u200c\u200d][^\W\d_]"
     r"|[A-Za-z](?=[\u0400-\u06ff])|[\u0400-\u06ff](?=[A-Za-z])"
@@ -209,7 +209,7 @@ def _normalise(text: str, encoding: str) -> str:
 
 
 def _has_controls(text: str) -> bool:
-    return len(_CONTROLS.findall(text[:_SAMPLE])) > _MAX_CONTROLS * min(len(text), _SAMPLE)
+    return len(_CONTROLS.findall(text[:_SAMPLE])) > 1 + _MAX_CONTROLS * min(len(text), _SAMPLE)
 
 
 def _refuse_binary(text: str) -> str:

@@ -16,7 +16,8 @@ from typing import Protocol
 from indexer.profiles import load_profiles
 from lusifer.languages import CODES, LANGUAGES, SCRIPT_PATTERNS
 
-_SAMPLE = 1000
+_SAMPLES = 5
+_SAMPLE = 400
 _PASSAGE_SAMPLE = 400
 _SURE = 0.85
 _SURE_PASSAGE = 0.9
@@ -107,11 +108,11 @@ def _default_detect() -> Detect:
 
 
 def _samples(text: str) -> list[str]:
-    """Return the text, or its beginning, middle and end if it is long."""
-    if len(text) <= 2 * _SAMPLE:
-        return [text]
-    middle = len(text) // 2
-    return [text[:_SAMPLE], text[middle : middle + _SAMPLE], text[-_SAMPLE:]]
+    """Return a few stretches of the text, evenly spread; the whole of it if it is short."""
+    number = min(_SAMPLES, max(1, len(text) // _SAMPLE))
+    step = len(text) // number
+    size = step if number < _SAMPLES else _SAMPLE
+    return [text[start : start + size] for start in range(0, step * number, step)]
 
 
 def _may_differ(text: str, code: str) -> bool:

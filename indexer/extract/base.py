@@ -79,15 +79,24 @@ class TextBuilder:
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
-        self._length = 0
+        self._length = self._line_ends = 0
         self._headings: list[Heading] = []
         self._pages: list[int] = []
 
     def add(self, text: str) -> None:
         """Append text as it is, but for control characters."""
         text = clean(text)
+        if not text:
+            return
         self._pieces.append(text)
         self._length += len(text)
+        ends = len(text) - len(text.rstrip("\n"))
+        self._line_ends = ends if ends < len(text) else self._line_ends + ends
+
+    def break_lines(self, number: int) -> None:
+        """Make the text end with so many line ends, unless it has not begun or ends with them already."""
+        if self._length:
+            self.add("\n" * max(0, number - self._line_ends))
 
     def add_heading(self, text: str, level: int) -> None:
         """Append a heading as a paragraph of its own; an empty one is left out."""

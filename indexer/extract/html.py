@@ -77,7 +77,6 @@ class _Page:
     def __init__(self) -> None:
         self.builder = TextBuilder()
         self._line = ""
-        self._gap = ""
 
     def read(self, body: LexborNode) -> None:
         preformatted = 0
@@ -91,21 +90,16 @@ class _Page:
                 if entering:
                     self._add_heading(node.text(), int(tag[1]))
             elif tag == "br":
-                self._break("\n", after_text=False)
+                self._line = self._line.rstrip(" ") + ("\n" if entering else "")
             elif tag in _CELLS:
-                if not entering:
-                    self._line += "\t"
+                self._line += "" if entering else "\t"
             elif tag in _BLOCKS:
-                self._break("\n\n" if tag in _PARAGRAPHS else "\n")
-        self._break("")
+                self._break(2 if tag in _PARAGRAPHS else 1)
+        self._break(1)
 
     def _add_heading(self, text: str, level: int) -> None:
-        self._break("\n\n")
-        text = " ".join(text.split())
-        if text:
-            self._close_gap()
-            self.builder.add(self.builder.mark_heading(text, level))
-            self._gap = "\n\n"
+        self._break(2)
+        self.builder.add_heading(text, level)
 
     def _add_text(self, text: str, *, keep: bool) -> None:
         if not keep:
@@ -114,25 +108,11 @@ class _Page:
                 text = text.lstrip(" ")
         self._line += text
 
-    def _break(self, gap: str, *, after_text: bool = True) -> None:
-        """End the line; gaps between blocks do not add up, line breaks within one do."""
-        line = self._line.rstrip(" \t") if after_text else self._line.rstrip(" ")
-        self._line = ""
-        if line.strip():
-            self._close_gap()
-            self.builder.add(line.rstrip("\n") if after_text else line)
-            self._gap = gap
-        elif len(gap) > len(self._gap) and self._started:
-            self._gap = gap
-
-    @property
-    def _started(self) -> bool:
-        return self.builder.length > 0
-
-    def _close_gap(self) -> None:
-        if self._started:
-            self.builder.add(self._gap)
-        self._gap = ""
+    def _break(self, line_ends: int) -> None:
+        """End the line; the distances that nested blocks keep do not add up."""
+        line, self._line = self._line.rstrip(), ""
+        self.builder.add(line)
+        self.builder.break_lines(line_ends)
 
 
 def _steps(root: LexborNode) -> Iterator[tuple[LexborNode, bool]]:

@@ -45,18 +45,17 @@ class MarkdownExtractor:
 def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    # A nesting limit keeps hostile input from costing quadratic time.
-    return MarkdownIt("commonmark", {"maxNesting": 40}).enable("table")
+    # Beyond so many quotes in quotes text is dropped: hostile input must not cost quadratic time.
+    return MarkdownIt("commonmark", {"maxNesting": 100}).enable("table")
 
 
-#: What ends a block, by the token that closes it; the items of a tight list stand on lines of their own.
+#: Line ends after a block, by the token that closes it; items of a tight list stand on lines of their own.
 _ENDS = {
-    "th_close": "\t",
-    "td_close": "\t",
-    "tr_close": "\n",
-    "table_close": "\n",
-    "bullet_list_close": "\n",
-    "ordered_list_close": "\n",
+    "paragraph_close": 2,
+    "tr_close": 1,
+    "table_close": 2,
+    "bullet_list_close": 2,
+    "ordered_list_close": 2,
 }
 
 
@@ -73,14 +72,14 @@ def _render(tokens: Sequence[Token], builder: TextBuilder) -> None:
                 builder.add_heading(_join(token), level)
             case "inline":
                 builder.add(_join(token))
-            case "fence" | "code_block":
-                builder.add(token.content.rstrip("\n") + "\n\n")
-            case "html_block" if text := _TAG.sub("", token.content).strip():
-                builder.add(text + "\n\n")
-            case "paragraph_close":
-                builder.add("\n" if token.hidden else "\n\n")
+            case "fence" | "code_block" | "html_block":
+                text = _TAG.sub("", token.content) if token.type == "html_block" else token.content
+                builder.add(text.strip("\n"))
+                builder.break_lines(2)
+            case "th_close" | "td_close":
+                builder.add("\t")
             case kind:
-                builder.add(_ENDS.get(kind, ""))
+                builder.break_lines(1 if token.hidden else _ENDS.get(kind, 0))
 
 
 def _join(token: Token) -> str:

@@ -1,4 +1,4 @@
-"""A small model, a store in memory and a folder of documents: the indexer's surroundings, without their cost."""
+"""A small model, a store in memory and a folder of documents: what surrounds the indexer, at no cost."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from indexer.session import Backends
 from store.base import Chunk, Filter, Schema, Vector
 from store.errors import FingerprintMismatch, StoreMissing
 
+EVERYTHING = Filter()
 DATA = Path(__file__).parent / "data"
 PARAGRAPHS: dict[str, str] = json.loads((DATA / "paragraphs.json").read_text(encoding="utf-8"))
 
@@ -100,10 +101,10 @@ class MemoryStore:
         ]
         return sorted(found, key=lambda chunk: (chunk.path, chunk.position))
 
-    def count(self, filter: Filter = Filter()) -> int:
+    def count(self, filter: Filter = EVERYTHING) -> int:
         return len(self._found(filter))
 
-    def scroll(self, filter: Filter = Filter(), *, limit: int = 1000, offset: int = 0) -> list[Chunk]:
+    def scroll(self, filter: Filter = EVERYTHING, *, limit: int = 1000, offset: int = 0) -> list[Chunk]:
         return self._found(filter)[offset : offset + limit]
 
     def flush(self) -> None:
@@ -122,6 +123,7 @@ class World:
         self.docs.mkdir()
         self.tokenizer = tokenizer
         self.model = "toy"
+        self.stamp = ""
         self.store: MemoryStore | None = None
         self.loaded: list[ToyEmbedder] = []
         self.opened = 0
@@ -156,7 +158,9 @@ class World:
 
     @property
     def backends(self) -> Backends:
-        return Backends(self.load_embedder, self.open_store, self.drop_store, model_stamp=self.model)
+        return Backends(
+            self.load_embedder, self.open_store, self.drop_store, model_stamp=self.model + self.stamp
+        )
 
     def indexer(self, manifest: Manifest) -> Indexer:
         return Indexer(manifest, self.backends, self.options)

@@ -30,7 +30,9 @@ def check_tiling(text: str, passages: list[Passage]) -> None:
 def pieces(paragraphs: dict[str, str]) -> st.SearchStrategy[str]:
     sentences = [s + "." for text in paragraphs.values() for s in text.rstrip(".।").split(". ")]
     gaps = st.sampled_from(["\n", "\n\n", " ", "\n\n\n", "\t", "  \n ", "\u00a0"])
-    return st.lists(st.tuples(st.sampled_from(sentences), gaps).map("".join), min_size=1, max_size=30).map("".join)
+    return st.lists(st.tuples(st.sampled_from(sentences), gaps).map("".join), min_size=1, max_size=30).map(
+        "".join
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -109,7 +111,14 @@ def make_document(*parts: str | tuple[int, str]) -> tuple[str, list[Heading]]:
 
 def test_passages_keep_the_path_of_headings(chunker: Chunker) -> None:
     text, headings = make_document(
-        (1, "Guide"), "Opening words.", (2, "First"), "About one.", (3, "Deep"), "More.", (2, "Second"), "About two."
+        (1, "Guide"),
+        "Opening words.",
+        (2, "First"),
+        "About one.",
+        (3, "Deep"),
+        "More.",
+        (2, "Second"),
+        "About two.",
     )
 
     passages = chunker.split(text, headings)
@@ -122,7 +131,9 @@ def test_passages_keep_the_path_of_headings(chunker: Chunker) -> None:
 
 
 def test_passages_before_any_heading_have_none(chunker: Chunker) -> None:
-    text, headings = make_document("Preface of some length.", (1, "One"), "Text one.", (1, "Two"), "Text two.")
+    text, headings = make_document(
+        "Preface of some length.", (1, "One"), "Text one.", (1, "Two"), "Text two."
+    )
 
     assert [passage.heading for passage in chunker.split(text, headings)] == ["", "One", "Two"]
 

@@ -46,7 +46,9 @@ def write_cp1258(text: str) -> bytes:
     return b"".join(letters)
 
 
-@pytest.mark.parametrize(("language", "encoding"), [(code, name) for code, names in LEGACY.items() for name in names])
+@pytest.mark.parametrize(
+    ("language", "encoding"), [(code, name) for code, names in LEGACY.items() for name in names]
+)
 def test_reads_legacy_encodings(language: str, encoding: str, paragraphs: dict[str, str]) -> None:
     text = paragraphs[language]
     if language == "fa":
@@ -59,7 +61,9 @@ def test_reads_legacy_encodings(language: str, encoding: str, paragraphs: dict[s
 
 @pytest.mark.parametrize("encoding", UNICODE)
 @pytest.mark.parametrize("language", LEGACY)
-def test_reads_unicode_with_and_without_mark(language: str, encoding: str, paragraphs: dict[str, str]) -> None:
+def test_reads_unicode_with_and_without_mark(
+    language: str, encoding: str, paragraphs: dict[str, str]
+) -> None:
     assert decode(paragraphs[language].encode(encoding)).text == paragraphs[language]
 
 
@@ -77,10 +81,9 @@ def test_reads_whatever_is_utf8(text: str) -> None:
 def test_gives_text_or_a_reason(content: bytes) -> None:
     try:
         text = decode(content).text
-    except ExtractionFailed as error:
-        assert error.message
-    else:
-        assert isinstance(text, str)
+    except ExtractionFailed:
+        return
+    assert text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") == text
 
 
 def test_utf8_with_a_broken_byte_stays_utf8(paragraphs: dict[str, str]) -> None:
@@ -124,7 +127,7 @@ def test_wrong_declaration_is_not_believed(declared: str) -> None:
     ids=["noise", "png", "elf", "controls"],
 )
 def test_binary_files_are_refused(content: bytes) -> None:
-    with pytest.raises(ExtractionFailed, match="not a text file|cannot be told"):
+    with pytest.raises(ExtractionFailed, match=r"not a text file|cannot be told"):
         decode(content)
 
 
