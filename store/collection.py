@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import get_args
+from uuid import UUID
 
 import numpy as np
 
@@ -24,16 +25,18 @@ from store.base import (
     ScoredChunk,
     Vector,
 )
-from store.engine import ALL_POINTS, EVERYTHING, Condition, Engine, Probe, Record
+from store.engine import ALL_POINTS, EVERYTHING, Condition, Engine, Probe, Ranked, Record
 from store.errors import InvalidRequest
 from store.fusion import DEFAULT_PARAMETERS, Fused, FusionParameters, fuse, group
-from store.points import Points, check_unit, prepare, restore, split
+from store.points import Payload, Points, check_unit, prepare, restore, split
 
 #: Points in one call of the engine: a search that waits behind one waits some 20 ms.
 BATCH = 256
 #: Terms of a question that are looked at; the rest of a pasted page adds nothing.
 MAX_TERMS = 128
 _PAGE = 5000
+_TIE_DECIMALS = 4
+_GROUPING = ("document_id", "language", "folder")
 
 
 class Collection:
@@ -51,7 +54,7 @@ class Collection:
         self._engine = engine
         self._exclusive = exclusive
         self._fusion = fusion
-        self._order: tuple[Filter, list[str]] | None = None
+        self._order: tuple[Filter, list[UUID]] | None = None
 
     @property
     def schema(self) -> Schema:
@@ -74,10 +77,8 @@ class Collection:
 
     def search(self, query: Query) -> Answer:
         check_query(query, self.schema)
-        vector = np.ascontiguousarray(query.vector, dtype=np.float32)
-        fused = self._candidates(vector, query)
-        records = self._engine.retrieve([one.id for one in fused], ("document_id", "language", "folder"))
-        payloads = {record.id: record.payload for record in records}
+        payloads: dict[UUID, Payload] = {}
+        fused = self._candidates(query, payloads)
         documents = {id: payload["document_id"] for id, payload in payloads.items()}
         groups = group(fused, documents, query.chunks_per_document)
         best = [payloads[chunks[0].id] for _, chunks in groups]
@@ -88,27 +89,36 @@ class Collection:
             folders=_ordered(Counter(payload["folder"] for payload in best)),
         )
 
-    def _candidates(self, vector: Vector, query: Query) -> list[Fused]:
-        """Collect both halves' candidates and complete what each half does not know of the other's."""
+    def _candidates(self, query: Query, payloads: dict[UUID, Payload]) -> list[Fused[UUID]]:
+        """Fuse both halves' candidates, having asked each half about those it did not name itself.
+
+        ``payloads`` receives what grouping needs of every candidate.
+        """
         condition = Condition(query.filter)
+        vector = np.ascontiguousarray(query.vector, dtype=np.float32)
         indices, weights = query_vector(query.text)
         terms: SparseVector = indices[:MAX_TERMS], weights[:MAX_TERMS]
-        indices = terms[0]
-        probes = [Probe(vector, query.candidates, condition)]
+        probes = [Probe(vector, query.candidates + 1, condition, _GROUPING)]
         if len(indices):
-            probes.append(Probe(terms, query.candidates, condition))
-        similarities, *rest = map(dict, self._engine.rank(probes))
-        lexical = rest[0] if rest else {}
-        wordless = tuple(id for id in similarities if id not in lexical)
+            probes.append(Probe(terms, query.candidates + 1, condition, _GROUPING))
+        found = [_cut(ranked, query.candidates) for ranked in self._engine.rank(probes)]
+        for ranked in found:
+            payloads.update({one.id: one.payload for one in ranked})
+        similarities, lexical = ({one.id: one.score for one in ranked} for ranked in (*found, [])[:2])
+        wordless = tuple(id for id in similarities if id not in lexical) if len(indices) else ()
         distant = tuple(id for id in lexical if id not in similarities)
-        missing = [Probe(vector, len(distant), Condition(ids=distant))] if distant else []
-        if len(indices) and wordless:
-            missing.append(Probe(terms, len(wordless), Condition(ids=wordless)))
-        for probe, scores in zip(missing, self._engine.rank(missing) if missing else [], strict=True):
-            (similarities if probe.is_dense else lexical).update(scores)
+        missing = [
+            Probe(value, len(ids), Condition(ids=ids))
+            for value, ids in ((vector, distant), (terms, wordless))
+            if ids
+        ]
+        for probe, ranked in zip(missing, self._engine.rank(missing) if missing else [], strict=True):
+            scores = similarities if probe.is_dense else lexical
+            scores.update({one.id: one.score for one in ranked})
+        # A point that was removed between the two questions has no similarity and is left out.
         ids = list(similarities)
         words = [lexical.get(id, 0.0) for id in ids]
-        return fuse(ids, list(similarities.values()), words, self._ideal(indices.tolist()), self._fusion)
+        return fuse(ids, list(similarities.values()), words, self._ideal(terms[0].tolist()), self._fusion)
 
     def _ideal(self, indices: list[int]) -> float:
         """Score a chunk of average length that holds every term of the question once."""
@@ -120,7 +130,7 @@ class Collection:
         # BM25's IDF of a term that no chunk holds.
         return known + unknown * math.log(1 + (self._engine.count(ALL_POINTS) + 0.5) / 0.5)
 
-    def _hits(self, groups: Sequence[tuple[str, list[Fused]]]) -> tuple[DocumentHits, ...]:
+    def _hits(self, groups: Sequence[tuple[str, list[Fused[UUID]]]]) -> tuple[DocumentHits, ...]:
         wanted = [one.id for _, chunks in groups for one in chunks]
         found = {record.id: restore(record.id, record.payload) for record in self._engine.retrieve(wanted)}
         hits = []
@@ -152,11 +162,11 @@ class Collection:
         found = {record.id: restore(record.id, record.payload) for record in self._engine.retrieve(wanted)}
         return [found[id] for id in wanted if id in found]
 
-    def _sorted_ids(self, filter: Filter) -> list[str]:
+    def _sorted_ids(self, filter: Filter) -> list[UUID]:
         """List ids in order of path and position; engines sort by one number only."""
         if self._order is not None and self._order[0] == filter:
             return self._order[1]
-        keys: list[tuple[str, int, str]] = []
+        keys: list[tuple[str, int, UUID]] = []
         for records in self._pages(Condition(filter), _PAGE, ("path", "position"), vectors=False):
             keys += [(one.payload["path"], one.payload["position"], one.id) for one in records]
         ids = [id for _, _, id in sorted(keys)]
@@ -220,5 +230,17 @@ def unpack(records: Sequence[Record], schema: Schema) -> tuple[list[Chunk], Vect
 
 
 def _ordered(counts: dict[str, int]) -> dict[str, int]:
-    """Sort by count, the most frequent first, then by name."""
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    """Sort by count, the most frequent first, then by name; leave out what only deleted points had."""
+    return dict(sorted((item for item in counts.items() if item[1]), key=lambda item: (-item[1], item[0])))
+
+
+def _cut(ranked: list[Ranked], limit: int) -> list[Ranked]:
+    """Shorten a list to ``limit`` without tearing apart equal scores, whose order is the engine's whim.
+
+    Equal scores that would straddle the cut are left out, unless nothing else is in the list.
+    """
+    if len(ranked) <= limit:
+        return ranked
+    boundary = round(ranked[limit].score, _TIE_DECIMALS)
+    kept = [one for one in ranked[:limit] if round(one.score, _TIE_DECIMALS) > boundary]
+    return kept or sorted(ranked, key=lambda one: one.id)[:limit]

@@ -23,12 +23,13 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import cast
+from uuid import UUID
 
 import qdrant_edge as edge
 
 from store.base import FacetField, Schema
 from store.edge_values import indexes, shard_config, to_filter, to_point, to_query, to_record
-from store.engine import ALL_POINTS, Condition, Probe, Record
+from store.engine import ALL_POINTS, Condition, Probe, Ranked, Record
 from store.errors import DiskFull, InvalidRequest, StoreError, StoreMissing
 from store.ledger import SAMPLES, Ledger, Sample, State, damaged, verify
 from store.points import DENSE, LEXICAL, Points
@@ -168,17 +169,21 @@ class EdgeEngine:
         elif (slot := self._random.randrange(self._batches)) < SAMPLES:
             self._sampled[slot] = id
 
-    def rank(self, probes: Sequence[Probe]) -> list[list[tuple[str, float]]]:
+    def rank(self, probes: Sequence[Probe]) -> list[list[Ranked]]:
         requests = [
             edge.QueryRequest(
                 limit=probe.limit,
                 query=to_query(probe),
                 filter=to_filter(probe.condition),
                 params=self._params(probe),
+                with_payload=list(probe.fields) or False,
             )
             for probe in probes
         ]
-        return [[(str(point.id), point.score) for point in points] for points in self._query(requests)]
+        return [
+            [Ranked(cast("UUID", point.id), point.score, point.payload or {}) for point in points]
+            for points in self._query(requests)
+        ]
 
     def _query(self, requests: list[edge.QueryRequest]) -> list[list[edge.ScoredPoint]]:
         self._check_usable()
@@ -219,19 +224,15 @@ class EdgeEngine:
                 found.append(None)
         return found
 
-    def retrieve(self, ids: Sequence[str], fields: Sequence[str] | None = None) -> list[Record]:
-        return self._retrieve(ids, fields, vectors=False)
+    def retrieve(self, ids: Sequence[UUID]) -> list[Record]:
+        return self._retrieve(list(ids), vectors=False)
 
-    def _retrieve(self, ids: Sequence[str], fields: Sequence[str] | None, *, vectors: bool) -> list[Record]:
+    def _retrieve(self, ids: list[int | UUID | str], *, vectors: bool) -> list[Record]:
         self._check_usable()
         if not ids:
             return []
-        payload = True if fields is None else list(fields)
         with _guard(self._folder):
-            return [
-                to_record(one)
-                for one in self._shard.retrieve(list(ids), payload, [DENSE] if vectors else False)
-            ]
+            return [to_record(one) for one in self._shard.retrieve(ids, True, [DENSE] if vectors else False)]
 
     def page(
         self,
@@ -275,15 +276,15 @@ class EdgeEngine:
         with self._fatal():
             self._shard.flush()
         records = self._samples()
-        self._sampled = [record.id for record in records]
+        self._sampled = [str(record.id) for record in records]
         self._state.points = self.count(ALL_POINTS)
-        self._state.samples = {record.id: Sample.of(record) for record in records}
+        self._state.samples = {str(record.id): Sample.of(record) for record in records}
         self._ledger.write(self._state)
         self._dirty = False
         self._unflushed = 0
 
     def _samples(self) -> list[Record]:
-        return self._retrieve(self._sampled, None, vectors=True)
+        return self._retrieve(list(self._sampled), vectors=True)
 
     def close(self) -> None:
         """Flush and let go of the files, also when the flush fails."""

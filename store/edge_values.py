@@ -64,7 +64,7 @@ def to_query(probe: Probe) -> edge.Query:
 def to_record(point: Any) -> Record:
     vectors = cast("dict[str, list[float]] | None", point.vector)
     dense: Vector | None = np.array(vectors[DENSE], np.float32) if vectors else None
-    return Record(str(point.id), point.payload or {}, dense)
+    return Record(point.id, point.payload or {}, dense)
 
 
 def _any(conditions: list[edge.FieldCondition]) -> edge.Filter:

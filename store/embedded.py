@@ -44,11 +44,16 @@ class Embedded:
             StoreDamaged: its files are not what was written.
         """
         if self._collection is None:
-            self._take_lock()
-            if create and schema is not None and not self._folder.exists():
-                engine = EdgeEngine.create(self._folder, schema)
-            else:
-                engine = EdgeEngine.load(self._folder)
+            taken = self._take_lock()
+            try:
+                if create and schema is not None and not self._folder.exists():
+                    engine = EdgeEngine.create(self._folder, schema)
+                else:
+                    engine = EdgeEngine.load(self._folder)
+            except BaseException:
+                if taken:
+                    self._lock.release()
+                raise
             self._collection = Collection(engine, exclusive=True)
         check_schema(self._collection.schema, schema)
         return self._collection
@@ -100,7 +105,10 @@ class Embedded:
         finally:
             self._lock.release()
 
-    def _take_lock(self) -> None:
-        if not self._lock.held:
-            self._data.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
+    def _take_lock(self) -> bool:
+        """Hold the lock; say whether it was not held before."""
+        if self._lock.held:
+            return False
+        self._data.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
+        return True

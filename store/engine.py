@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Condition:
 
     filter: Filter = EVERYTHING
     except_version: str | None = None
-    ids: tuple[str, ...] | None = None
+    ids: tuple[UUID, ...] | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -50,11 +51,12 @@ def path_bounds(prefix: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One ranked list wanted: the points nearest to a dense or a sparse vector."""
+    """One ranked list wanted: the points nearest to a dense or a sparse vector, with some payload fields."""
 
     vector: Vector | SparseVector
     limit: int
     condition: Condition = ALL_POINTS
+    fields: tuple[str, ...] = ()
 
     @property
     def is_dense(self) -> bool:
@@ -65,9 +67,18 @@ class Probe:
 class Record:
     """A stored point: its payload (perhaps only some fields) and, if asked for, its dense vector."""
 
-    id: str
+    id: UUID
     payload: Payload
     dense: Vector | None = None
+
+
+@dataclass(slots=True)
+class Ranked:
+    """A point in a ranked list, with the payload fields its probe asked for."""
+
+    id: UUID
+    score: float
+    payload: Payload
 
 
 class Engine(Protocol):
@@ -82,14 +93,14 @@ class Engine(Protocol):
     def delete(self, condition: Condition) -> None:
         """Remove points."""
 
-    def rank(self, probes: Sequence[Probe]) -> list[list[tuple[str, float]]]:
-        """Find (id, score) for each probe, best first: cosine, or sum of weights times IDF."""
+    def rank(self, probes: Sequence[Probe]) -> list[list[Ranked]]:
+        """Find points for each probe, best first; the score is cosine, or the sum of weights times IDF."""
 
     def idf(self, indices: Sequence[int]) -> list[float | None]:
         """Look up each term's inverse document frequency; None where no point holds the term."""
 
-    def retrieve(self, ids: Sequence[str], fields: Sequence[str] | None = None) -> list[Record]:
-        """Fetch points by id, in any order; ids that are gone are left out. None: all fields."""
+    def retrieve(self, ids: Sequence[UUID]) -> list[Record]:
+        """Fetch points by id, in any order; ids that are gone are left out."""
 
     def page(
         self,

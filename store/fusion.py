@@ -14,13 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+#: Whatever names a candidate; it decides between equal scores.
+Id = TypeVar("Id", str, UUID)
+
 #: Scores are compared at this many decimals, so that engines which differ in the last bits agree on ties.
-DECIMALS = 6
+DECIMALS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +49,22 @@ DEFAULT_PARAMETERS = FusionParameters()
 
 
 @dataclass(frozen=True, slots=True)
-class Fused:
+class Fused(Generic[Id]):
     """A candidate after fusion. ``score`` is at most 1; ``lexical`` is the engine's raw BM25 score."""
 
-    id: str
+    id: Id
     score: float
     similarity: float
     lexical: float
 
 
 def fuse(
-    ids: Sequence[str],
+    ids: Sequence[Id],
     similarities: ArrayLike,
     lexical: ArrayLike,
     ideal: float,
     parameters: FusionParameters = DEFAULT_PARAMETERS,
-) -> list[Fused]:
+) -> list[Fused[Id]]:
     """Order candidates by both kinds of evidence.
 
     Args:
@@ -94,7 +98,7 @@ def coverage(lexical: ArrayLike, ideal: float) -> NDArray[np.float64]:
     scores = np.asarray(lexical, np.float64)
     if ideal <= 0:
         return np.zeros_like(scores)
-    return np.asarray(np.clip(scores / ideal, 0.0, 1.0), np.float64)
+    return np.asarray(np.clip(scores, 0.0, ideal) / ideal, np.float64)
 
 
 def damp(lexical: ArrayLike, ideal: float, full_coverage: float) -> float:
@@ -109,7 +113,9 @@ def ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.searchsorted(ordered, -scores, side="left") + 1, np.float64)
 
 
-def group(fused: Sequence[Fused], documents: Mapping[str, str], chunks: int) -> list[tuple[str, list[Fused]]]:
+def group(
+    fused: Sequence[Fused[Id]], documents: Mapping[Id, str], chunks: int
+) -> list[tuple[str, list[Fused[Id]]]]:
     """Group candidates by document, keeping the best ``chunks`` of each; documents in order of their best.
 
     Args:
@@ -117,7 +123,7 @@ def group(fused: Sequence[Fused], documents: Mapping[str, str], chunks: int) -> 
         documents: id of the document by id of the chunk; candidates it does not name are left out.
         chunks: how many chunks of a document to keep.
     """
-    groups: dict[str, list[Fused]] = {}
+    groups: dict[str, list[Fused[Id]]] = {}
     for one in fused:
         document = documents.get(one.id)
         if document is not None:

@@ -22,6 +22,7 @@ from store.protocol import CONNECTION_ERRORS, PROTOCOL, OwnerFiles, Request, con
 START_SECONDS = 60.0
 _NOBODY = (*CONNECTION_ERRORS, ValueError, KeyError)
 _PAUSE = 0.05
+_MODULE = ["-m", "store.owner"]
 
 
 def reach(data: Path) -> tuple[Connection, int]:
@@ -72,7 +73,7 @@ def _start(files: OwnerFiles) -> tuple[Connection, int]:
     deadline = time.monotonic() + START_SECONDS
     status = _spawn(files, deadline)
     if status != "ready":
-        reason = status.removeprefix("error ") or _last_words(files.log)
+        reason = (status.removeprefix("error ") or _last_words(files.log)).rstrip(".")
         raise StoreUnavailable(
             f"The store's owner process for {files.data} could not start: {reason}",
             hint=f"Its log is {files.log}.",
@@ -95,9 +96,9 @@ def _spawn(files: OwnerFiles, deadline: float) -> str:
         with files.log.open("ab") as log:
             os.chmod(log.fileno(), 0o600)  # noqa: PTH101 - the open file, not whatever has its name
             # The shell's job is to end at once, so that the owner is adopted by init and leaves no zombie.
-            command = ["/bin/sh", "-c", '"$0" "$@" &', sys.executable, "-P", "-m", "store.owner"]
+            command = ["/bin/sh", "-c", '"$0" "$@" &', sys.executable, "-P"]
             subprocess.run(
-                [*command, "--data", str(files.data), "--status-fd", str(writing)],
+                [*command, *_MODULE, "--data", str(files.data), "--status-fd", str(writing)],
                 check=True,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -186,9 +186,9 @@ def verify(folder: Path, state: State, pending: Pending | None, points: int, fou
     if not since.removed and len(found) != len(state.samples):
         raise damaged(folder, f"{len(state.samples) - len(found)} chunks are missing that were written")
     for record in found:
-        if record.id in since.changed:
+        if str(record.id) in since.changed:
             continue
-        sample, expected = Sample.of(record), state.samples[record.id]
+        sample, expected = Sample.of(record), state.samples[str(record.id)]
         if abs(sample.signature - expected.signature) > _TOLERANCE:
             raise damaged(folder, "a vector is not the one that was written")
         if sample.payload != expected.payload:

@@ -100,9 +100,9 @@ def split(points: Points, size: int) -> Iterator[Points]:
         yield Points(points.ids[part], points.dense[part], points.lexical[part], points.payloads[part])
 
 
-def restore(point_id: str, payload: Payload) -> Chunk:
+def restore(point_id: uuid.UUID, payload: Payload) -> Chunk:
     """Make the chunk again that a point was made from."""
-    return Chunk(id=point_id, **{name: payload[name] for name in _FIELDS})
+    return Chunk(id=str(point_id), **{name: payload[name] for name in _FIELDS})
 
 
 def _uuid(value: str) -> str:

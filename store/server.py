@@ -12,13 +12,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import stamina
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from store.base import FacetField, Schema
-from store.engine import Condition, Probe, Record
+from store.engine import Condition, Probe, Ranked, Record
 from store.errors import StoreDamaged, StoreError, StoreMissing, StoreUnavailable
 from store.points import DENSE, INDEXES, LEXICAL, Points
 from store.server_values import (
@@ -138,7 +139,7 @@ class ServerEngine:
         selector = models.FilterSelector(filter=to_filter(condition) or models.Filter())
         self._call(lambda: self._client.delete(self._collection, selector, wait=True))
 
-    def rank(self, probes: Sequence[Probe]) -> list[list[tuple[str, float]]]:
+    def rank(self, probes: Sequence[Probe]) -> list[list[Ranked]]:
         # The server chooses between graph and exact search by itself, and widely enough with this.
         requests = [
             models.QueryRequest(
@@ -147,12 +148,15 @@ class ServerEngine:
                 limit=probe.limit,
                 filter=to_filter(probe.condition),
                 params=models.SearchParams(hnsw_ef=256) if probe.is_dense else None,
-                with_payload=False,
+                with_payload=list(probe.fields) or False,
             )
             for probe in probes
         ]
         answers = self._call(lambda: self._client.query_batch_points(self._collection, requests))
-        return [[(str(point.id), point.score) for point in answer.points] for answer in answers]
+        return [
+            [Ranked(UUID(str(point.id)), point.score, point.payload or {}) for point in answer.points]
+            for answer in answers
+        ]
 
     def idf(self, indices: Sequence[int]) -> list[float | None]:
         # The score of a point for one term is that term's weight in the point times its IDF.
@@ -177,11 +181,11 @@ class ServerEngine:
                 found.append(None)
         return found
 
-    def retrieve(self, ids: Sequence[str], fields: Sequence[str] | None = None) -> list[Record]:
+    def retrieve(self, ids: Sequence[UUID]) -> list[Record]:
         if not ids:
             return []
-        payload = True if fields is None else list(fields)
-        found = self._call(lambda: self._client.retrieve(self._collection, list(ids), payload, False))
+        wanted = [str(id) for id in ids]
+        found = self._call(lambda: self._client.retrieve(self._collection, wanted, True, False))
         return [to_record(one) for one in found]
 
     def page(

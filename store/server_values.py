@@ -6,6 +6,7 @@ Knows the client's types. Must not send anything.
 from __future__ import annotations
 
 from typing import TypeAlias, cast
+from uuid import UUID
 
 import numpy as np
 from qdrant_client import models
@@ -58,7 +59,7 @@ def to_record(point: models.Record) -> Record:
     dense: Vector | None = None
     if point.vector is not None:
         dense = np.array(cast("dict[str, list[float]]", point.vector)[DENSE], np.float32)
-    return Record(str(point.id), point.payload or {}, dense)
+    return Record(UUID(str(point.id)), point.payload or {}, dense)
 
 
 def to_filter(condition: Condition) -> models.Filter | None:
@@ -84,7 +85,7 @@ def to_filter(condition: Condition) -> models.Filter | None:
     if wanted.first_chunks:
         must.append(models.FieldCondition(key="position", match=models.MatchValue(value=0)))
     if condition.ids is not None:
-        must.append(models.HasIdCondition(has_id=list(condition.ids)))
+        must.append(models.HasIdCondition(has_id=[str(id) for id in condition.ids]))
     if condition.except_version is not None:
         version = models.MatchValue(value=condition.except_version)
         must_not.append(models.FieldCondition(key="version", match=version))

@@ -1,0 +1,133 @@
+"""Fusion: order, ties, and the rule that words never gate and never punish."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from store.fusion import Fused, FusionParameters, coverage, damp, fuse, group
+
+METHODS = ("convex", "rrf")
+CONVEX = FusionParameters()
+RRF = FusionParameters(method="rrf")
+
+
+def order(fused: list[Fused[str]]) -> str:
+    return "".join(one.id for one in fused)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_words_the_order_is_that_of_the_vectors(method: str) -> None:
+    fused = fuse("abc", [0.2, 0.9, 0.5], [0, 0, 0], 10.0, FusionParameters(method=method))  # type: ignore[arg-type]
+    assert order(fused) == "bca"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_shared_words_lift_a_candidate(method: str) -> None:
+    parameters = FusionParameters(method=method)  # type: ignore[arg-type]
+    assert order(fuse("ab", [0.50, 0.49], [0, 9], 10.0, parameters)) == "ba"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_common_word_does_not_outvote_the_vectors(method: str) -> None:
+    parameters = FusionParameters(method=method, lexical_weight=0.9)  # type: ignore[arg-type]
+    assert order(fuse("abc", [0.6, 0.5, 0.3], [0, 0, 0.2], 40.0, parameters)) == "abc"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_scores_are_ordered_by_id(method: str) -> None:
+    parameters = FusionParameters(method=method)  # type: ignore[arg-type]
+    assert order(fuse("cab", [0.5, 0.5, 0.5 + 1e-9], [1, 1, 1], 2.0, parameters)) == "abc"
+
+
+def test_scores_are_weighted_means() -> None:
+    (first, second) = fuse("ab", [0.8, 0.4], [5.0, 0.0], 10.0, FusionParameters(lexical_weight=0.25))
+    assert first == Fused("a", round((0.8 + 0.25 * 0.5) / 1.25, 6), 0.8, 5.0)
+    assert second.score == pytest.approx(0.4 / 1.25, abs=1e-6)
+
+
+def test_rrf_uses_its_constant() -> None:
+    parameters = FusionParameters(method="rrf", lexical_weight=0.5, full_coverage=0, rrf_constant=60)
+    (first, second) = fuse("ab", [0.9, 0.8], [0.0, 3.0], 10.0, parameters)
+    assert (first.id, second.id) == ("b", "a")
+    assert first.score == pytest.approx((61 / 62 + 0.5) / 1.5, abs=1e-6)
+    assert second.score == pytest.approx(1 / 1.5, abs=1e-6)
+
+
+def test_best_of_both_lists_scores_one_with_rrf() -> None:
+    assert fuse("ab", [0.9, 0.8], [10.0, 3.0], 10.0, RRF)[0].score == 1.0
+
+
+def test_damping_is_proportional_up_to_full_coverage() -> None:
+    assert damp([1.0], 10.0, 0.5) == pytest.approx(0.2)
+    assert damp([7.0, 1.0], 10.0, 0.5) == 1.0
+    assert damp([0.1], 10.0, 0.0) == 1.0
+    assert damp([], 10.0, 0.5) == 0.0
+
+
+def test_coverage_is_between_0_and_1() -> None:
+    assert coverage([0.0, 5.0, 50.0], 10.0).tolist() == [0.0, 0.5, 1.0]
+    assert coverage([3.0], 0.0).tolist() == [0.0]
+
+
+def test_nothing_in_nothing_out() -> None:
+    assert fuse([], [], [], 0.0) == []
+    assert group([], {}, 3) == []
+
+
+def test_groups_follow_their_best_chunk() -> None:
+    fused = [Fused(id, score, 0.0, 0.0) for id, score in (("a", 0.9), ("b", 0.8), ("c", 0.7), ("d", 0.6))]
+    documents = {"a": "x", "b": "y", "c": "x", "d": "x"}
+    assert [(document, order(chunks)) for document, chunks in group(fused, documents, 2)] == [
+        ("x", "ac"),
+        ("y", "b"),
+    ]
+
+
+def test_candidates_of_unknown_documents_are_left_out() -> None:
+    assert group([Fused("a", 0.9, 0.0, 0.0)], {}, 2) == []
+
+
+candidates = st.lists(st.tuples(st.floats(-1, 1), st.floats(0, 30)), min_size=1, max_size=12).map(
+    lambda rows: (tuple("abcdefghijkl"[: len(rows)]), [row[0] for row in rows], [row[1] for row in rows])
+)
+parameters = st.builds(
+    FusionParameters,
+    method=st.sampled_from(METHODS),
+    lexical_weight=st.floats(0, 1),
+    full_coverage=st.floats(0, 1),
+    rrf_constant=st.integers(1, 100),
+)
+
+
+@given(candidates, st.floats(0, 60), parameters)
+def test_words_never_gate_and_never_punish(rows, ideal, parameters) -> None:
+    ids, cosines, lexical = rows
+    fused = {one.id: one for one in fuse(ids, cosines, lexical, ideal, parameters)}
+    alone = {one.id: one for one in fuse(ids, cosines, [0.0] * len(ids), ideal, parameters)}
+    assert set(fused) == set(ids)
+    assert all(fused[id].score >= alone[id].score for id in ids)
+
+
+@given(candidates, st.floats(0.1, 60), parameters)
+def test_more_of_either_evidence_never_lowers_a_candidate(rows, ideal, parameters) -> None:
+    ids, cosines, lexical = rows
+
+    def place(cosines, lexical) -> int:
+        return [one.id for one in fuse(ids, cosines, lexical, ideal, parameters)].index("a")
+
+    before = place(cosines, lexical)
+    assert place([1.0, *cosines[1:]], lexical) <= before
+
+
+@given(candidates, st.floats(0, 60), parameters, st.randoms())
+def test_the_order_candidates_come_in_does_not_matter(rows, ideal, parameters, random) -> None:
+    shuffled = list(zip(*rows, strict=True))
+    random.shuffle(shuffled)
+    assert fuse(*zip(*shuffled, strict=True), ideal, parameters) == fuse(*rows, ideal, parameters)
+
+
+@given(candidates, st.floats(0, 60), parameters)
+def test_scores_never_exceed_one(rows, ideal, parameters) -> None:
+    assert all(one.score <= 1 for one in fuse(*rows, ideal, parameters))
