@@ -15,6 +15,7 @@ from app.search.results import HEADING_SEPARATOR, Passage
 Span = tuple[int, int]
 
 _SPACE = re.compile(r"\s")
+_BREAK = re.compile(r"[^\S\n]*\n(?P<apart>\s*\n\s*|[^\S\n]*(?=(?:[-*+•|]|\d{1,3}[.)])\s))?[^\S\n]*")
 _LINE = re.compile(r"(?P<mark>#{1,6}[ \t]+)?(?P<body>[^\n]*\S)[^\S\n]*(?:\n\s*|\Z)")
 
 
@@ -78,7 +79,14 @@ def excerpt_passage(passage: Passage, title: str, budget: int) -> Excerpt:
     if passage.highlights and passage.highlights[0][0] < lead:
         lead = 0
     highlights = [(start - lead, end - lead) for start, end in passage.highlights]
-    return excerpt(passage.text[lead:], highlights, budget)
+    shown = excerpt(passage.text[lead:], highlights, budget)
+    runs = tuple(Run(_join_lines(run.text), run.level) for run in shown.runs)
+    return Excerpt(runs, shown.cut_before, shown.cut_after)
+
+
+def _join_lines(text: str) -> str:
+    """Keep one line break between paragraphs and before list items; lines of a paragraph run on."""
+    return _BREAK.sub(lambda match: "\n" if match["apart"] is not None else " ", text)
 
 
 def heading_length(text: str, headings: Sequence[str]) -> int:

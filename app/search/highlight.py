@@ -19,6 +19,10 @@ Span = tuple[int, int]
 
 #: A passage is at most some hundred tokens; a longer list of sentences is a table or a poem.
 _MOST_SENTENCES = 40
+#: Characters; a heading fits one line.
+_LONGEST_HEADING = 60
+_BLANK_LINE = re.compile(r"[^\S\n]*\n\s*\n")
+_ENDS_SENTENCE = re.compile(r"[.!?…:;।॥؟۔。！？؛][\"'”’»)\]]*\Z")
 _MARKDOWN_HEADING = re.compile(r"#{1,6}[ \t]+\S.*\Z")
 
 
@@ -62,13 +66,17 @@ def plan_sentences(passages: Sequence[Candidate]) -> SentencePlan:
 def _sentences(passage: Candidate) -> list[Span]:
     """The sentences that are no headings; all of them where there is nothing else."""
     spans = split_sentences(passage.text)
-    body = [(start, end) for start, end in spans if not is_heading(passage.text[start:end], passage.headings)]
+    body = [span for span in spans if not _is_heading(passage, span)]
     return (body or spans)[:_MOST_SENTENCES]
 
 
-def is_heading(line: str, headings: Sequence[str]) -> bool:
-    """Tell whether a sentence is a heading: by its Markdown mark, or because it is known to be one."""
-    return _MARKDOWN_HEADING.match(line) is not None or line in headings
+def _is_heading(passage: Candidate, span: Span) -> bool:
+    """Tell whether a sentence is a heading: known, marked, or a short line that ends a paragraph openly."""
+    line = passage.text[slice(*span)]
+    if line in passage.headings or _MARKDOWN_HEADING.match(line):
+        return True
+    stands_alone = _BLANK_LINE.match(passage.text, span[1]) is not None
+    return stands_alone and len(line) <= _LONGEST_HEADING and not _ENDS_SENTENCE.search(line)
 
 
 def best_sentences(plan: SentencePlan, sentences: Vector, question: Vector) -> list[Span | None]:

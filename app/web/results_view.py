@@ -87,7 +87,7 @@ def view_results(result: SearchResult, query: PageQuery, *, most_pages: int) -> 
         confidence=round(result.language.confidence * 100),
         detected=not query.qlang,
         languages=_language_choices(result.facets.language, query),
-        folders=_folder_choices(result.facets.folder, query, root),
+        folders=_folder_choices(result.facets.folder, query),
         page=query.page,
         pages=pages,
         previous=query.address(page=query.page - 1) if query.page > 1 else "",
@@ -140,7 +140,7 @@ def _language_choices(counts: dict[str, int], query: PageQuery) -> tuple[Choice,
     )
 
 
-def _folder_choices(counts: dict[str, int], query: PageQuery, root: str) -> tuple[Choice, ...]:
+def _folder_choices(counts: dict[str, int], query: PageQuery) -> tuple[Choice, ...]:
     """Folders with the documents in them and below, as choosing one finds them."""
     below = {
         folder: sum(n for other, n in counts.items() if other == folder or other.startswith(f"{folder}/"))
@@ -148,6 +148,7 @@ def _folder_choices(counts: dict[str, int], query: PageQuery, root: str) -> tupl
     }
     if len(below) < 2 and not query.folder:
         return ()
+    root = common_root([*below], above=False)
     shown = sorted(below, key=lambda folder: (folder != query.folder, -below[folder], folder))[:_MOST_FOLDERS]
     return tuple(
         Choice(
@@ -161,11 +162,12 @@ def _folder_choices(counts: dict[str, int], query: PageQuery, root: str) -> tupl
     )
 
 
-def common_root(folders: list[str]) -> str:
-    """The folder that all the others lie in, one level up so that its name is still shown."""
+def common_root(folders: list[str], *, above: bool = True) -> str:
+    """The folder that all the others lie in; one level up, so that its name is still shown, if ``above``."""
     if not folders:
         return ""
-    return posixpath.dirname(posixpath.commonpath(folders))
+    common = posixpath.commonpath(folders)
+    return posixpath.dirname(common) if above or common in folders else common
 
 
 def short_path(path: str, root: str) -> str:

@@ -16,10 +16,10 @@ import yaml
 ROOT = Path(__file__).parents[2]
 SERVICE_KEYS = set(
     """
-    build cap_add cap_drop command container_name cpus depends_on deploy entrypoint env_file environment expose
-    extra_hosts healthcheck hostname image init labels logging mem_limit networks pid platform ports privileged
-    profiles pull_policy read_only restart secrets security_opt shm_size stop_grace_period stop_signal tmpfs tty
-    ulimits user volumes working_dir
+    build cap_add cap_drop command container_name cpus depends_on deploy entrypoint env_file
+    environment extra_hosts healthcheck hostname image init labels logging mem_limit networks
+    pid platform ports profiles pull_policy read_only restart secrets security_opt shm_size
+    stop_grace_period stop_signal tmpfs tty ulimits user volumes working_dir expose privileged
     """.split()  # noqa: SIM905
 )
 TOP_KEYS = {"name", "services", "volumes", "networks", "secrets", "configs", "include"}

@@ -37,7 +37,8 @@ def test_marks_the_sentence_with_the_answer_in_each_passage(model: WordModel) ->
 def test_does_not_mark_a_heading_though_it_is_closest(model: WordModel) -> None:
     markdown = Candidate("# Bees in winter\n\nThey form a ball.")
     known = Candidate("Bees in winter\n\nThey form a ball.", ("Bees in winter",))
-    assert mark(model, "bees in winter", markdown, known) == ["They form a ball."] * 2
+    plain = Candidate("About bees in winter\n\nThey form a ball.")
+    assert mark(model, "bees in winter", markdown, known, plain) == ["They form a ball."] * 3
 
 
 def test_marks_a_heading_where_there_is_nothing_else(model: WordModel) -> None:

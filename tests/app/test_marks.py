@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.marks import Run, excerpt, heading_length, make_runs, snap_to_words
+from app.marks import Run, excerpt, excerpt_passage, heading_length, make_runs, snap_to_words
+from app.search.results import Passage
 
 words = st.lists(st.text("abcنحلमधु벌", min_size=1, max_size=8), min_size=1, max_size=40)
 
@@ -66,3 +68,27 @@ def test_headings_at_the_start_are_measured() -> None:
     assert heading_length("Title goes on\n\nText", ("Title",)) == 0
     assert heading_length("# Only a heading", ()) == 0
     assert heading_length("", ()) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("one\ntwo", "one two"),
+        ("one  \n \n\n two", "one\ntwo"),
+        ("one\n- two\n- three", "one\n- two\n- three"),
+        ("one\n1. two\n12 three", "one\n1. two 12 three"),
+    ],
+)
+def test_paragraphs_and_items_keep_their_line(text: str, shown: str) -> None:
+    passage = Passage(
+        text=text,
+        start=0,
+        end=len(text),
+        language="en",
+        score=1,
+        highlights=[],
+        position=0,
+        heading="",
+        similarity=1,
+    )
+    assert "".join(run.text for run in excerpt_passage(passage, "", 500).runs) == shown
