@@ -94,7 +94,7 @@ class StaticTable:
 
     def _sum(self, ids: Ids, out: NDArray[np.float32]) -> None:
         """Write the sum of the tokens' rows; one matrix-vector product, so no text can touch another."""
-        np.dot(self._scale[ids], self._table[ids].astype(np.float32), out=out)
+        np.dot(self._scale.take(ids), self._table.take(ids, axis=0).astype(np.float32), out=out)
 
 
 def _tensor(

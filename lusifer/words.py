@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from lusifer.tokens import encode
 
 #: Words in each of the two generations that are remembered; about 200 bytes each.
-_CAPACITY = 1 << 16
+_CAPACITY = 1 << 17
 #: Longer ones (addresses, encoded data) are tokenised each time.
 _LONGEST_WORD = 40
 
@@ -54,25 +54,37 @@ class WordTokenizer:
         if not self._by_word:
             return [np.array(encoding.ids, np.int32) for encoding in encode(self.tokenizer, texts)]
         split = [_split(text) for text in texts]
-        ids = self._look_up({word for words in split for word in words})
-        return [np.frombuffer(b"".join(map(ids.__getitem__, words)), np.int32) for words in split]
+        recent = self._recent
+        parts: list[list[bytes | None]] = [list(map(recent.get, words)) for words in split]
+        gaps = [index for index, found in enumerate(parts) if None in found]
+        if gaps:
+            unseen = {
+                word for index in gaps for word, ids in _pair(split[index], parts[index]) if ids is None
+            }
+            learnt = self._learn(unseen)
+            for index in gaps:
+                parts[index] = [
+                    learnt[word] if ids is None else ids for word, ids in _pair(split[index], parts[index])
+                ]
+        return [np.frombuffer(b"".join(cast("list[bytes]", found)), np.int32) for found in parts]
 
-    def _look_up(self, words: set[str]) -> dict[str, bytes]:
-        """Return the ids of each word as bytes; what another thread forgets meanwhile does not matter."""
+    def _learn(self, words: set[str]) -> dict[str, bytes]:
+        """Return the ids of words that were not seen lately, as bytes, and remember them."""
         recent, older = self._recent, self._older
-        found = {word: ids for word in words if (ids := recent.get(word)) is not None}
-        again = {word: ids for word in words - found.keys() if (ids := older.get(word)) is not None}
-        found |= again
-        unseen = list(words - found.keys())
-        fresh = {
-            word: np.array(encoding.ids, np.int32).tobytes()
-            for word, encoding in zip(unseen, encode(self.tokenizer, unseen), strict=True)
-        }
-        if len(recent) + len(again) + len(fresh) > _CAPACITY:
-            self._recent, self._older = {}, recent
-        self._recent |= again
-        self._recent.update((word, ids) for word, ids in fresh.items() if len(word) <= _LONGEST_WORD)
-        return found | fresh
+        learnt = {word: ids for word in words if (ids := older.get(word)) is not None}
+        unseen = list(words - learnt.keys())
+        for word, encoding in zip(unseen, encode(self.tokenizer, unseen), strict=True):
+            learnt[word] = np.array(encoding.ids, np.int32).tobytes()
+        # Another thread may swap the generations meanwhile: a word is then learnt twice, never wrongly.
+        if len(recent) + len(learnt) > _CAPACITY:
+            recent = {}
+            self._recent, self._older = recent, self._recent
+        recent.update((word, ids) for word, ids in learnt.items() if len(word) <= _LONGEST_WORD)
+        return learnt
+
+
+def _pair(words: list[str], found: list[bytes | None]) -> Iterator[tuple[str, bytes | None]]:
+    return zip(words, found, strict=True)
 
 
 def _split(text: str) -> list[str]:

@@ -78,6 +78,7 @@ def test_what_is_remembered_stays_bounded_and_right(monkeypatch: pytest.MonkeyPa
         assert tokenize([text])[0].tolist() == TOKENIZER.encode(text).ids
         assert len(tokenize._recent) <= 50
         assert len(tokenize._older) <= 50
+    assert tokenize._older
 
 
 def test_threads_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
