@@ -1,0 +1,198 @@
+"""The server engine: what is kept in the collection, and errors that name the address but never the key."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import stamina
+from qdrant_client import QdrantClient, models
+from store_corpus import SCHEMA, make_chunks, make_vectors
+
+from store import (
+    FingerprintMismatch,
+    Schema,
+    StoreDamaged,
+    StoreMissing,
+    StoreUnavailable,
+    delete_store,
+    open_store,
+    reset_store,
+)
+from store.remote import open_client
+from store.server import ServerEngine, redact
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Payload indexes have no effect in the local Qdrant:UserWarning"
+)
+
+KEY = "very-secret-key"
+
+
+@pytest.fixture
+def client() -> Iterator[QdrantClient]:
+    with_memory = QdrantClient(":memory:")
+    yield with_memory
+    with_memory.close()
+
+
+def test_the_schema_is_kept_in_the_collection(client: QdrantClient) -> None:
+    made = open_client(client, "docs", SCHEMA, create=True)
+    made.upsert(make_chunks(2), make_vectors(6))
+    assert open_client(client, "docs", None).schema == SCHEMA
+    assert open_client(client, "docs", SCHEMA, create=True).count() == 6
+    with pytest.raises(FingerprintMismatch, match="model-b"):
+        open_client(client, "docs", Schema(SCHEMA.dimensions, "model-b"), create=True)
+
+
+def test_collections_are_apart(client: QdrantClient) -> None:
+    one = open_client(client, "one", SCHEMA, create=True)
+    other = open_client(client, "other", Schema(3, "b"), create=True)
+    one.upsert(make_chunks(1), make_vectors(3))
+    assert (one.count(), other.count()) == (3, 0)
+    ServerEngine.drop(client, "one", ":memory:")
+    with pytest.raises(StoreMissing, match="'one'"):
+        open_client(client, "one", SCHEMA)
+
+
+def test_foreign_collections_are_refused(client: QdrantClient) -> None:
+    client.create_collection("foreign", models.VectorParams(size=3, distance=models.Distance.DOT))
+    with pytest.raises(StoreDamaged, match="not made by this program") as caught:
+        open_client(client, "foreign", SCHEMA, create=True)
+    assert "LUSIFER_COLLECTION" in caught.value.hint
+
+
+def test_vectors_and_indexes_are_as_promised(client: QdrantClient) -> None:
+    open_client(client, "docs", SCHEMA, create=True)
+    parameters = client.get_collection("docs").config.params
+    assert isinstance(parameters.vectors, dict)
+    assert parameters.vectors["dense"].distance == models.Distance.COSINE
+    assert parameters.sparse_vectors is not None
+    assert parameters.sparse_vectors["lexical"].modifier == models.Modifier.IDF
+
+
+class Server:
+    """An HTTP server that answers every request with the next of some statuses, the last one for ever."""
+
+    def __init__(self, *statuses: int) -> None:
+        answers = list(statuses)
+        requests = self.requests = list[str]()
+
+        class Handler(BaseHTTPRequestHandler):
+            def _answer(self) -> None:
+                self.rfile.read(int(self.headers.get("content-length", 0)))
+                requests.append(f"{self.command} {self.path}")
+                status = answers.pop(0) if len(answers) > 1 else answers[0]
+                result = {"exists": False} if self.path.endswith("/exists") else True
+                body = json.dumps({"status": "ok", "time": 0.0, "result": result}).encode()
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815 - the names http.server asks for
+
+            def log_message(self, *_: object) -> None:
+                """Keep the test's output clean."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def serve() -> Iterator[type[Server]]:
+    running: list[Server] = []
+
+    class Remembered(Server):
+        def __init__(self, *statuses: int) -> None:
+            super().__init__(*statuses)
+            running.append(self)
+
+    yield Remembered
+    for server in running:
+        server.stop()
+
+
+@pytest.fixture
+def _no_waiting() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=4, cap=True):
+        yield
+
+
+@pytest.mark.usefixtures("_no_waiting")
+@pytest.mark.parametrize(("status", "word"), [(401, "API key"), (403, "API key"), (503, "503"), (500, "500")])
+def test_refusals_are_explained(serve: type[Server], tmp_path: Path, status: int, word: str) -> None:
+    server = serve(status)
+    with pytest.raises(StoreUnavailable, match=word) as caught:
+        open_store(tmp_path, SCHEMA, url=server.url, api_key=KEY)
+    assert server.url in caught.value.message
+    assert KEY not in str(caught.value)
+    assert caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("_no_waiting")
+@pytest.mark.parametrize(
+    ("statuses", "sent"), [((503, 502, 200), 3), ((401, 200), 1), ((429, 200), 2), ((503,), 4)]
+)
+def test_only_what_passes_is_tried_again(
+    serve: type[Server], tmp_path: Path, statuses: tuple[int, ...], sent: int
+) -> None:
+    server = serve(*statuses)
+    with pytest.raises((StoreMissing, StoreUnavailable)) as caught:
+        open_store(tmp_path, SCHEMA, url=server.url)
+    assert len(server.requests) == sent
+    assert isinstance(caught.value, StoreMissing) == (statuses[-1] == 200 and statuses[0] != 401)
+
+
+@pytest.mark.usefixtures("_no_waiting")
+def test_nobody_there(serve: type[Server], tmp_path: Path) -> None:
+    server = serve(200)
+    server.stop()
+    for use in (
+        lambda: open_store(tmp_path, SCHEMA, url=server.url, api_key=KEY),
+        lambda: reset_store(tmp_path, SCHEMA, url=server.url, api_key=KEY),
+        lambda: delete_store(tmp_path, url=server.url, api_key=KEY),
+    ):
+        with pytest.raises(StoreUnavailable, match="does not answer") as caught:
+            use()
+        assert server.url in caught.value.message
+        assert "LUSIFER_QDRANT_URL" in caught.value.hint
+        assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["localhost:6333", "ftp://host", "", "/tmp/x"])
+def test_addresses_that_are_none(tmp_path: Path, url: str) -> None:
+    with pytest.raises(StoreUnavailable, match="not the address"):
+        open_store(tmp_path, SCHEMA, url=url)
+
+
+def test_deleting_goes_to_the_server(serve: type[Server], tmp_path: Path) -> None:
+    server = serve(200)
+    delete_store(tmp_path, url=server.url, collection="old")
+    assert server.requests == ["DELETE /collections/old"]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:secret@host:6334/base?api_key=secret", "https://host:6334/base"),
+        ("http://localhost:6333", "http://localhost:6333"),
+        (":memory:", ":memory:"),
+        ("user:secret@host", "the address given"),
+    ],
+)
+def test_addresses_are_shown_without_secrets(url: str, shown: str) -> None:
+    assert redact(url) == shown
