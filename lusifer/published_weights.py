@@ -99,7 +99,8 @@ class PublishedWeights:
                     self._files.read(parts[prefix + side]).to(self._device, torch.float32) for side in "AB"
                 )
                 update = (up @ down).T if prefix else up @ down
-                base = base.to(self._device, torch.float32).add(update, alpha=self._alpha / len(down))
+                base = base.to(self._device, torch.float32, copy=True)
+                base.add_(update, alpha=self._alpha / len(down))
         return base
 
     def _check_shapes(self, parts: Mapping[str, str], shape: tuple[int, ...]) -> None:

@@ -98,11 +98,14 @@ def fill(
         device: where the parameters go.
         dtype: what they are converted to.
     """
-    for name, parameter in list(model.named_parameters()):
-        tensor = read(name)
-        assert tensor.shape == parameter.shape, name
+    # Memory for what stays is taken before that for what passes, so that the latter leaves no holes.
+    values = {
+        name: torch.empty(parameter.shape, dtype=dtype, device=device)
+        for name, parameter in model.named_parameters()
+    }
+    for name, value in values.items():
+        value.copy_(read(name))
         owner, _, leaf = name.rpartition(".")
-        value = tensor.to(device=device, dtype=dtype, copy=True)
         setattr(model.get_submodule(owner), leaf, nn.Parameter(value, requires_grad=False))
     for module in model.modules():
         restore = getattr(module, "restore_buffers", None)
