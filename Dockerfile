@@ -33,9 +33,9 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 LUSIFER_DA
 USER lusifer
 WORKDIR /home/lusifer
 VOLUME /data
-EXPOSE 8765
+EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=6 \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8765/healthz', timeout=2)"]
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
 ENTRYPOINT ["lusifer"]
 # Needs LUSIFER_API_KEY: others than loopback are not served without one.
-CMD ["serve", "--host", "0.0.0.0", "--port", "8765", "--log-format", "json"]
+CMD ["serve", "--host", "0.0.0.0", "--port", "8000", "--log-format", "json"]

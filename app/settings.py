@@ -21,7 +21,7 @@ class Settings(IndexerSettings):
     host: str = Field(
         "127.0.0.1", description="Address to listen on. Anything but loopback needs an API key."
     )
-    port: int = Field(8765, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     api_key: SecretStr | None = Field(
         None, description="Key that every request has to show; none is needed on loopback if this is not set."
     )

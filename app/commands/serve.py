@@ -22,7 +22,7 @@ def serve(
         ),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8765")
+        int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8000")
     ] = None,
     log_format: Annotated[
         str | None, typer.Option("--log-format", help="text or json.", metavar="FORMAT", show_default="text")
@@ -63,20 +63,30 @@ def run_server(settings: Settings) -> None:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """Open the listening socket here: the server itself would end the process with a traceback."""
+    """Bind the socket here: the server itself would end the process with a traceback.
+
+    The protocol is named because asyncio switches off Nagle's algorithm only where it is, and an answer would
+    take 40 ms longer with it.
+    """
     from app.errors import ConfigurationError
 
     try:
-        info = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, _, _, _, address = info[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host,
+            settings.port,
+            type=socket.SOCK_STREAM,
+            proto=socket.IPPROTO_TCP,
+            flags=socket.AI_PASSIVE,
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
     except OSError as error:
         raise ConfigurationError(
             f"Cannot listen on {settings.host} port {settings.port}: {error.strerror or error}",
             hint="Choose another with --port, or 0 for any free one.",
         ) from None
+    return listener
 
 
 def _announce(settings: Settings, listener: socket.socket) -> None:

@@ -276,7 +276,7 @@ def make_client(model: WordModel, store: MemoryStore, tmp_path, monkeypatch) -> 
             return store
 
         app = create_app(Settings(data=tmp_path, **settings), load=lambda _: model, open_store=open_store)
-        client = TestClient(app, base_url="http://127.0.0.1:8765", raise_server_exceptions=False)
+        client = TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
         client.__enter__()
         opened.append(client)
         return client

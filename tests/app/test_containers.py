@@ -62,7 +62,7 @@ def test_the_app_needs_its_key_and_publishes_to_this_machine(compose: dict) -> N
     app = compose["services"]["app"]
     assert app["environment"]["LUSIFER_API_KEY"].startswith("${LUSIFER_API_KEY:?")
     assert app["environment"]["LUSIFER_QDRANT_URL"] == "http://qdrant:6333"
-    assert app["ports"] == ["${LUSIFER_PUBLISH:-127.0.0.1:8765}:8765"]
+    assert app["ports"] == ["${LUSIFER_PUBLISH:-127.0.0.1:8000}:8000"]
     assert app["read_only"] is True
 
 

@@ -38,14 +38,14 @@ def test_loopback_needs_no_key(host: str, tmp_path) -> None:
     create_app(Settings(data=tmp_path, host=host, api_key=None))
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8765", "localhost", "LOCALHOST:1", "[::1]:8765", "localhost."])
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]:8000", "localhost."])
 def test_answers_to_loopback_names(client: TestClient, host: str) -> None:
     assert client.get(SEARCH, headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "192.168.1.5", "localhost.evil.example"],
+    ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "192.168.1.5", "localhost.evil.example"],
 )
 def test_refuses_other_names(client: TestClient, host: str) -> None:
     for path in (SEARCH, "/", "/healthz", "/static/style.css"):
@@ -65,7 +65,7 @@ def test_names_and_addresses_where_others_may_connect(make_client: ClientMaker) 
     client = make_client(host="0.0.0.0", api_key=KEY, allowed_hosts=("Search.example.org",))
     for host, status in (
         ("search.example.org", 200),
-        ("192.168.1.5:8765", 200),
+        ("192.168.1.5:8000", 200),
         ("127.0.0.1", 200),
         ("other.example.org", 421),
     ):
@@ -73,7 +73,7 @@ def test_names_and_addresses_where_others_may_connect(make_client: ClientMaker) 
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8765"]
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8000"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_refuses_pages_of_other_sites(client: TestClient, origin: str, method: str) -> None:
@@ -83,7 +83,7 @@ def test_refuses_pages_of_other_sites(client: TestClient, origin: str, method: s
 
 
 def test_accepts_its_own_pages(client: TestClient) -> None:
-    answer = client.post("/api/v1/search", json={"q": "bees"}, headers={"origin": "http://127.0.0.1:8765"})
+    answer = client.post("/api/v1/search", json={"q": "bees"}, headers={"origin": "http://127.0.0.1:8000"})
     assert answer.status_code == 200
 
 
