@@ -9,14 +9,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from indexer.extract.base import Heading
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 #: Part of the collection's fingerprint: raise it when the same text would be cut otherwise.
 CHUNKER_VERSION = 1
@@ -56,27 +52,28 @@ def embedding_text(title: str, heading: str, text: str) -> str:
 class Chunker:
     """Cuts texts for one model.
 
-    Tokens are counted word by word with a memory of words seen, which is several times faster than encoding
-    every candidate passage; tokens never span white space in the models' tokenizers, so the sum is the count.
+    Tokens are counted word by word with a memory of words seen, which is many times faster than encoding
+    every candidate passage. Tokens do not span white space in the models' tokenizers, so the sum is the
+    count; where one's do, it is an estimate from above.
 
     Args:
-        tokenizer: the model's; must not truncate.
+        count: the model's number of tokens of each text, special tokens not counted.
         max_tokens: longest passage, without the headings embedded with it.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_tokens: int = MAX_TOKENS) -> None:
+    def __init__(self, count: Callable[[list[str]], list[int]], max_tokens: int = MAX_TOKENS) -> None:
         from semantic_text_splitter import TextSplitter
 
         self.max_tokens = max_tokens
         self._least = max_tokens // 5
-        self._tokenizer = tokenizer
+        self._count = count
         self._counts: dict[str, int] = {}
         self._splitter = TextSplitter.from_callback(self.count_tokens, max_tokens, trim=False)
 
     @classmethod
-    def for_model(cls, tokenizer: Tokenizer, max_tokens: int) -> Chunker:
+    def for_model(cls, count: Callable[[list[str]], list[int]], max_tokens: int) -> Chunker:
         """Return a chunker for a model that sees at most ``max_tokens``, special tokens included."""
-        return cls(tokenizer, max(1, min(MAX_TOKENS, max_tokens - _SPECIAL_TOKENS)))
+        return cls(count, max(1, min(MAX_TOKENS, max_tokens - _SPECIAL_TOKENS)))
 
     def count_tokens(self, text: str) -> int:
         """Return how many of the model's tokens a text has, special tokens not counted."""
@@ -85,18 +82,17 @@ class Chunker:
         try:
             return sum([counts[word] for word in words])
         except KeyError:
-            return sum(self._learn(words))
+            return self._learn(words)
 
-    def _learn(self, words: Sequence[str]) -> Iterator[int]:
-        """Count words not seen before; very long ones are not remembered."""
+    def _learn(self, words: list[str]) -> int:
+        """Count the tokens of words some of which are new; very long ones are not remembered."""
         unknown = list({word for word in words if word not in self._counts})
-        encodings = self._tokenizer.encode_batch_fast(unknown, add_special_tokens=False)
-        fresh = {word: len(encoding) for word, encoding in zip(unknown, encodings, strict=True)}
-        found = [fresh[word] if word in fresh else self._counts[word] for word in words]
+        fresh = dict(zip(unknown, self._count(unknown), strict=True))
+        total = sum(fresh[word] if word in fresh else self._counts[word] for word in words)
         if len(self._counts) > _CACHED_WORDS:
             self._counts.clear()
         self._counts.update((word, count) for word, count in fresh.items() if len(word) <= _LONG_WORD)
-        return iter(found)
+        return total
 
     def split(self, text: str, headings: Sequence[Heading] = ()) -> list[Passage]:
         """Cut a text.
@@ -111,6 +107,7 @@ class Chunker:
         """
         if not text.strip():
             return []
+        self.count_tokens(text)  # learns all its words in one batch
         ends: list[int] = []
         for start, end in _sections(text, headings):
             ends.extend(self._split_section(text, start, end))
@@ -123,7 +120,6 @@ class Chunker:
 
     def _split_section(self, text: str, start: int, end: int) -> list[int]:
         """Return where the passages of ``text[start:end]`` end."""
-        # Known at once, the words of a section are encoded in one batch, on all cores.
         if self.count_tokens(text[start:end]) <= self.max_tokens:
             return [end]
         ends: list[int] = []

@@ -114,7 +114,9 @@ def remove(
 
         settings = load_settings(data=data)
         if not Manifest.exists(settings.data):
-            raise StoreMissing(f"nothing is indexed in {settings.data}")
+            raise StoreMissing(
+                f"nothing is indexed in {settings.data}", hint="index a folder: lusifer index PATH"
+            )
         with hold_lock(settings.data), Manifest.open(settings.data) as manifest:
             indexer = Indexer(manifest, make_backends(settings))
             removed = sum(indexer.remove(path) for path in paths)

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from store.base import Vector
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 
 class Embedder(Protocol):
@@ -31,12 +28,11 @@ class Embedder(Protocol):
     def max_tokens(self) -> int:
         """Longest text the model sees, in its tokens."""
 
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Cuts text into the model's tokens, without truncation."""
-
     def embed_documents(self, texts: list[str]) -> Vector:
         """Embed passages: float32, shape (len(texts), dimensions), unit rows."""
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        """Count each text's tokens, special ones left out."""
 
 
 def stamp_model(model: str | None) -> str:

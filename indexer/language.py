@@ -16,7 +16,7 @@ from typing import Protocol
 from indexer.profiles import load_profiles
 from lusifer.languages import CODES, LANGUAGES, SCRIPT_PATTERNS
 
-_SAMPLES = 5
+_SAMPLES = 3
 _SAMPLE = 400
 _PASSAGE_SAMPLE = 400
 _SURE = 0.85

@@ -80,7 +80,7 @@ _SELECT = f"SELECT {_COLUMNS} FROM documents"  # noqa: S608
 
 
 class Manifest:
-    """An open manifest; use as a context manager.
+    """An open manifest; use as a context manager. Threads may take turns with it.
 
     Raises:
         ManifestDamaged: from any method, when the file cannot be read.
@@ -101,7 +101,7 @@ class Manifest:
         path = data / FILE
         try:
             data.mkdir(parents=True, exist_ok=True, mode=0o700)
-            connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+            connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
         except (OSError, sqlite3.OperationalError) as error:
             raise IndexerError(
                 f"the data folder {data} cannot be written: {error}", hint="choose another with --data"

@@ -115,7 +115,8 @@ class Indexer:
             run = _Run(self, session)
             run.prepare(names)
             records = [record for name in names for record in self._manifest.under(name)]
-            run.carry_out(make_plan(found, records))
+            with run.writer:
+                run.carry_out(make_plan(found, records))
         finally:
             session.close()
         run.report.seconds = time.monotonic() - started
@@ -143,7 +144,8 @@ class Indexer:
             raise UsageError(f"nothing at {name} is in the index", hint="lusifer status lists what is")
         session = Session(self._backends, self._manifest)
         try:
-            Writer(session, self._manifest, self._observer.stored).forget(records)
+            with Writer(session, self._manifest, self._observer.stored) as writer:
+                writer.forget(records)
         finally:
             session.close()
         self._manifest.forget_root(name)
@@ -160,7 +162,7 @@ class _Run:
         self._registry = indexer._registry
         self._languages = indexer._options.languages
         self._session = session
-        self._writer = Writer(session, self._manifest, self._count)
+        self.writer = Writer(session, self._manifest, self._count)
 
     def _count(self, chunks: int) -> None:
         self.report.chunks += chunks
@@ -177,7 +179,7 @@ class _Run:
     def carry_out(self, plan: Plan) -> None:
         self._observer.planned(len(plan.tasks), sum(task.candidate.size for task in plan.tasks))
         self.report.deleted = sum(record.state in ("indexed", "pending") for record in plan.gone)
-        self._writer.forget(plan.gone)
+        self.writer.forget(plan.gone)
         for record in plan.known:
             self._tell(record)
         for rejected, previous in plan.rejected:
@@ -185,7 +187,7 @@ class _Run:
         for task in plan.tasks:
             self._index(task)
             self._observer.read(task.candidate.name, task.candidate.size)
-        self._writer.commit()
+        self.writer.finish()
 
     def _tell(self, record: Record) -> None:
         """Report a file that is as it was."""
@@ -205,7 +207,7 @@ class _Run:
             retry=rejected.unreadable,
         )
         if record != previous:
-            self._writer.settle(record, previous)
+            self.writer.settle(record, previous)
         self._tell(record)
 
     def _index(self, task: Task) -> None:
@@ -235,7 +237,7 @@ class _Run:
             chunker=self._session.chunker,
             languages=self._languages,
         )
-        self._writer.put(document, make_record(document, checked_ns), task.record)
+        self.writer.put(document, make_record(document, checked_ns), task.record)
         self.report.indexed += 1
 
     @staticmethod
@@ -253,7 +255,7 @@ class _Run:
         assert task.record is not None
         candidate = task.candidate
         record = replace(task.record, size=candidate.size, mtime_ns=candidate.mtime_ns, checked_ns=checked_ns)
-        self._writer.settle(record, task.record)
+        self.writer.settle(record, task.record)
         self._tell(record)
 
     def _give_up(
@@ -277,5 +279,5 @@ class _Run:
             reason=reason,
             retry=retry,
         )
-        self._writer.settle(record, task.record)
+        self.writer.settle(record, task.record)
         self._tell(record)

@@ -60,7 +60,7 @@ class Session:
     @cached_property
     def chunker(self) -> Chunker:
         """The chunker for the model."""
-        return Chunker.for_model(self.embedder.tokenizer, self.embedder.max_tokens)
+        return Chunker.for_model(self.embedder.count_tokens, self.embedder.max_tokens)
 
     def find_store(self) -> Store | None:
         """Open the store if there is one, whatever made its vectors."""

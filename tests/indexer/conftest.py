@@ -56,6 +56,9 @@ class ToyEmbedder:
     max_tokens: int = 64
     texts: list[str] = field(default_factory=list)
 
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        return [len(encoding) for encoding in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
+
     def embed_documents(self, texts: list[str]) -> Vector:
         self.texts.extend(texts)
         seeds = [zlib.crc32(text.encode()) for text in texts]

@@ -13,7 +13,7 @@ LIMIT = 40
 
 @pytest.fixture(scope="module")
 def chunker(tokenizer: Tokenizer) -> Chunker:
-    return Chunker(tokenizer, LIMIT)
+    return Chunker(lambda texts: [count(tokenizer, text) for text in texts], LIMIT)
 
 
 def count(tokenizer: Tokenizer, text: str) -> int:
@@ -155,9 +155,9 @@ def test_bookmarks_at_the_end_of_the_text_make_no_empty_passage(chunker: Chunker
     assert [(passage.start, passage.end) for passage in passages] == [(0, len(text))]
 
 
-def test_limit_follows_models_that_see_less(tokenizer: Tokenizer) -> None:
-    assert Chunker.for_model(tokenizer, 128).max_tokens == 120
-    assert Chunker.for_model(tokenizer, 8192).max_tokens == 200
+def test_limit_follows_models_that_see_less() -> None:
+    assert Chunker.for_model(lambda texts: [], 128).max_tokens == 120
+    assert Chunker.for_model(lambda texts: [], 8192).max_tokens == 200
 
 
 @pytest.mark.parametrize(

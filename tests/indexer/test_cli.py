@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from indexer import cli, progress, wiring
+from indexer.lock import hold_lock
+from indexer.manifest import FILE, Manifest
+from store.errors import DiskFull
+
+CONTRACT = {"indexed", "unchanged", "deleted", "skipped", "failed", "chunks", "seconds"}
+
+
+@pytest.fixture
+def lusifer(world, monkeypatch: pytest.MonkeyPatch):
+    """Run a command on the world's data folder."""
+    application = typer.Typer()
+    for command in (cli.index, cli.status, cli.remove):
+        application.command()(command)
+    monkeypatch.setattr(wiring, "make_backends", lambda settings: world.backends)
+
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(application, [*map(str, arguments), "--data", str(world.data)])
+
+    return run
+
+
+def read_json(result: Result) -> dict:
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("\n") == 1
+    return json.loads(result.stdout)
+
+
+def test_json_is_the_contract(world, lusifer) -> None:
+    world.write("a.txt", "good words")
+    world.write("bad.docx", b"PK nonsense")
+    world.write("photo.jpg", b"x")
+
+    found = read_json(lusifer("index", world.docs, "--json"))
+
+    assert found.keys() == CONTRACT
+    assert (found["indexed"], found["unchanged"], found["deleted"], found["chunks"]) == (1, 0, 0, 1)
+    assert found["skipped"] == [{"path": f"{world.docs}/photo.jpg", "reason": "unsupported type .jpg"}]
+    assert [problem.keys() for problem in found["failed"]] == [{"path", "reason"}]
+    assert found["failed"][0]["path"] == f"{world.docs}/bad.docx"
+    assert isinstance(found["seconds"], float)
+
+
+def test_text_names_failed_files_and_counts_skipped_ones(world, lusifer) -> None:
+    world.write("a.txt", "good words")
+    world.write("bad.docx", b"PK nonsense")
+    world.write("one.jpg", b"x")
+    world.write("two.jpg", b"x")
+
+    result = lusifer("index", world.docs)
+
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == "Skipped       2: unsupported type .jpg"
+    assert lines[1].startswith(f"Failed        {world.docs}/bad.docx: damaged")
+    assert lines[2].startswith("1 indexed, 0 unchanged, 0 deleted, 2 skipped, 1 failed; 1 chunks in ")
+
+
+def test_without_paths_the_earlier_ones_are_meant(world, lusifer) -> None:
+    world.write("in/a.txt", "words")
+    world.write("out/b.txt", "words")
+    lusifer("index", world.docs / "in")
+    lusifer("index", world.docs / "out")
+    world.write("in/c.txt", "more words")
+
+    assert read_json(lusifer("index", "--json"))["indexed"] == 1
+
+    (world.docs / "out" / "b.txt").unlink()
+    (world.docs / "out").rmdir()
+    found = read_json(lusifer("index", "--json"))
+    assert found["deleted"] == 0
+    assert "lusifer remove" in found["skipped"][0]["reason"]
+    assert read_json(lusifer("remove", world.docs / "out", "--json")) == {"removed": 1}
+    assert read_json(lusifer("index", "--json"))["skipped"] == []
+
+
+def test_rebuild_covers_all_earlier_paths(world, lusifer) -> None:
+    world.write("in/a.txt", "words")
+    world.write("out/b.txt", "words")
+    lusifer("index", world.docs / "in")
+    lusifer("index", world.docs / "out")
+    world.model = "other"
+
+    refused = lusifer("index", world.docs / "in")
+    rebuilt = read_json(lusifer("index", "--rebuild", "--json"))
+
+    assert refused.exit_code == 1
+    assert "--rebuild" in refused.stderr
+    assert rebuilt["indexed"] == 2
+    assert read_json(lusifer("index", "--json"))["unchanged"] == 2
+
+
+def test_status_in_json(world, lusifer, paragraphs) -> None:
+    world.write("a.txt", paragraphs["ko"])
+    world.write("b.txt", paragraphs["ko"])
+    world.write("c.txt", paragraphs["te"])
+    world.write("bad.docx", b"PK nonsense")
+    world.write("photo.jpg", b"x")
+    lusifer("index", world.docs)
+
+    found = read_json(lusifer("status", "--json"))
+
+    assert found["languages"] == {"ko": 2, "te": 1}
+    assert found["documents"] == 3
+    assert found["chunks"] == found["stored_chunks"] == len(world.store.chunks)
+    assert found["fingerprint"] == world.store.schema.fingerprint
+    assert found["roots"] == [str(world.docs)]
+    assert [Path(problem["path"]).name for problem in found["failed"]] == ["bad.docx"]
+    assert [Path(problem["path"]).name for problem in found["skipped"]] == ["photo.jpg"]
+
+
+def test_status_in_words(world, lusifer, paragraphs) -> None:
+    world.write("a.txt", paragraphs["ko"])
+    world.write("scan.pdf", b"%PDF-1.4")
+    lusifer("index", world.docs)
+    fine = lusifer("status").stdout
+    world.store.chunks.popitem()
+    short = lusifer("status").stdout
+
+    assert "Documents     1 in 1 chunks" in fine or "Documents     1 in 2 chunks" in fine
+    assert "1  Korean (ko)" in fine
+    assert "scan.pdf: malformed PDF" in fine
+    assert "Store" not in fine
+    assert "run lusifer index again to mend it" in short
+
+
+def test_status_of_an_interrupted_run(world, lusifer, paragraphs) -> None:
+    world.write("a.txt", paragraphs["ko"])
+    lusifer("index", world.docs)
+    with Manifest.open(world.data) as manifest:
+        manifest.doubt()
+
+    assert "Pending       1 documents of an interrupted run" in lusifer("status").stdout
+
+
+def test_status_survives_a_broken_store(world, lusifer, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.write("a.txt", "words")
+    lusifer("index", world.docs)
+
+    def refuse(schema: object) -> object:
+        raise DiskFull("the disk is full", hint="make room")
+
+    monkeypatch.setattr(world, "open_store", refuse)
+
+    assert "Store         the disk is full. make room" in lusifer("status").stdout
+    assert read_json(lusifer("status", "--json"))["stored_chunks"] is None
+
+
+class TestErrors:
+    def check(self, result: Result, code: int, *parts: str) -> None:
+        assert result.exit_code == code
+        assert result.stdout == ""
+        assert result.stderr.startswith("error: ")
+        assert "hint: " in result.stderr
+        assert "Traceback" not in result.stderr
+        assert all(part in result.stderr for part in parts)
+
+    def test_missing_path(self, world, lusifer) -> None:
+        self.check(lusifer("index", world.docs / "gone"), 2, "there is no file or folder", "lusifer remove")
+
+    def test_nothing_named(self, lusifer) -> None:
+        self.check(lusifer("index"), 2, "nothing to index")
+
+    def test_status_before_anything(self, world, lusifer) -> None:
+        self.check(lusifer("status"), 1, "nothing is indexed", "lusifer index PATH")
+        assert not world.data.exists()
+
+    def test_remove_before_anything(self, lusifer) -> None:
+        self.check(lusifer("remove", "/x"), 1, "nothing is indexed")
+
+    def test_remove_of_what_is_not_indexed(self, world, lusifer) -> None:
+        world.write("a.txt", "words")
+        lusifer("index", world.docs)
+
+        self.check(lusifer("remove", "/x"), 2, "nothing at /x is in the index")
+
+    def test_full_disk(self, world, lusifer, monkeypatch: pytest.MonkeyPatch) -> None:
+        world.write("a.txt", "words")
+
+        def refuse(schema: object) -> object:
+            raise DiskFull("the disk is full", hint="make room")
+
+        monkeypatch.setattr(world, "open_store", refuse)
+        self.check(lusifer("index", world.docs), 1, "the disk is full", "make room")
+
+    def test_second_indexer(self, world, lusifer) -> None:
+        world.write("a.txt", "words")
+        with hold_lock(world.data):
+            self.check(lusifer("index", world.docs), 1, f"another indexer (process {os.getpid()})")
+        assert lusifer("index", world.docs).exit_code == 0
+
+    def test_damaged_manifest(self, world, lusifer) -> None:
+        world.write("a.txt", "words")
+        lusifer("index", world.docs)
+        (world.data / FILE).write_bytes(b"SQLite format 3\x00" + b"garbage" * 1000)
+
+        self.check(lusifer("index", world.docs), 1, "manifest", "damaged", "--rebuild")
+        self.check(lusifer("status"), 1, "--rebuild")
+        assert read_json(lusifer("index", world.docs, "--rebuild", "--json"))["indexed"] == 1
+
+    def test_manifest_of_a_later_version(self, world, lusifer) -> None:
+        import sqlite3
+
+        world.data.mkdir()
+        connection = sqlite3.connect(world.data / FILE)
+        connection.execute("PRAGMA user_version = 99")
+        connection.close()
+
+        self.check(lusifer("index", world.docs), 1, "version 99")
+
+    def test_data_folder_that_cannot_be_made(self, world, lusifer) -> None:
+        world.write("a.txt", "words")
+        world.data.write_text("a file, not a folder")
+
+        self.check(lusifer("index", world.docs), 1, "cannot be written", "--data")
+
+    def test_bad_setting(self, world, lusifer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LUSIFER_MAX_FILE_MEGABYTES", "-1")
+
+        self.check(lusifer("index", world.docs), 2, "max_file_megabytes", "LUSIFER_MAX_FILE_MEGABYTES")
+
+    def test_interruption(self, world, lusifer) -> None:
+        world.write("a.txt", "words")
+        lusifer("index", world.docs)
+        world.write("a.txt", "other words", age=5)
+
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        world.store.before_write = interrupt
+        result = lusifer("index", world.docs, "--json")
+
+        assert result.exit_code == 130
+        assert result.stdout == ""
+        assert "run again to continue" in result.stderr
+
+    def test_names_cannot_write_to_the_terminal(self, world, lusifer) -> None:
+        world.write("\x1b[31mred\n.docx", b"PK nonsense")
+
+        result = lusifer("index", world.docs)
+
+        assert "\x1b" not in result.stdout
+        assert "\\x1b[31mred\\n.docx" in result.stdout
+
+
+class TestProgress:
+    def test_lines_where_there_is_no_terminal(self, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(progress, "_INTERVAL", 0.0)
+        with progress.show_progress(quiet=False) as observer:
+            observer.planned(2, 100)
+            observer.stored(1500)
+            observer.read("a.txt", 50)
+
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("1/2 files, 1,500 chunks, ")
+
+    def test_nothing_for_programs(self, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(progress, "_INTERVAL", 0.0)
+        with progress.show_progress(quiet=True) as observer:
+            observer.planned(1, 10)
+            observer.stored(1)
+            observer.read("a.txt", 10)
+
+        assert capsys.readouterr() == ("", "")
+
+    def test_a_bar_on_a_terminal(self, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", "120")
+        with progress.show_progress(quiet=True) as observer:
+            observer.planned(4, 100)
+            observer.stored(10)
+            observer.read("a.txt", 25)
+            observer._progress.refresh()
+
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "25%" in captured.err
+        assert "1/4 files" in captured.err
+        assert "chunks/s" in captured.err
+
+
+def test_settings_are_all_described_and_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    from indexer.settings import Settings
+
+    assert all(field.description for field in Settings.model_fields.values())
+    monkeypatch.setenv("LUSIFER_COLLECTION", "papers")
+    monkeypatch.setenv("LUSIFER_QDRANT_API_KEY", "secret-key")
+    monkeypatch.setenv("LUSIFER_QDRANT_URL", "")
+    settings = wiring.load_settings(data=Path("relative"))
+
+    assert (settings.collection, settings.qdrant_url) == ("papers", None)
+    assert "secret-key" not in repr(settings)
+    assert settings.data == Path("relative").resolve()
