@@ -113,4 +113,9 @@ def _backbone(folder: Path, name: str, kind: str) -> dict[str, Any]:
     found = settings.get("model_type") if isinstance(settings, dict) else None
     if found != kind:
         raise ConfigError(f"{path} describes a model of type {found!r}", hint=f"it must be {kind!r}")
+    rope = settings.get("rope_parameters")
+    if isinstance(rope, dict) and rope.get("rope_type", "default") == "default" and "rope_theta" in rope:
+        # How transformers 5 writes it; every version reads the older form.
+        settings = {**settings, "rope_theta": rope["rope_theta"]}
+        del settings["rope_parameters"]
     return {key: value for key, value in settings.items() if key not in _NOISE}

@@ -193,6 +193,16 @@ def test_a_sliding_window_is_ignored(tmp_path: Path, tensors: Tensors, expected:
     np.testing.assert_array_equal(load(folder).embed_query(TEXTS), expected)
 
 
+def test_both_ways_of_writing_the_rotary_base(tmp_path: Path, tensors: Tensors, expected: np.ndarray) -> None:
+    newer = {"rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}}
+    found = load(write(tmp_path / "newer", tensors, language_model=newer))
+    np.testing.assert_array_equal(found.embed_query(TEXTS), expected)
+    other = newer | {"rope_parameters": {"rope_theta": 10.0}}
+    moved = load(write(tmp_path / "other", tensors, language_model=other)).embed_query(TEXTS)
+    assert np.abs(moved - expected).max() > 1e-3
+    assert found.fingerprint == load(write(tmp_path / "newer", tensors)).fingerprint
+
+
 def test_a_head_size_of_its_own(tmp_path: Path, tensors: Tensors) -> None:
     wide = rename(merge(tensors), r"\.base_model\.model\.", ".")
     for name in list(wide):
