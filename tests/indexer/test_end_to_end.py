@@ -1,0 +1,233 @@
+"""The installed command with a real model folder and the real store behind its owner process."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from lusifer.checkpoint import write_static
+from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
+from store import Chunk, open_store
+
+pytestmark = pytest.mark.e2e
+
+LUSIFER = (sys.executable, "-c", "from app.cli import main; main()")
+DIMENSIONS = 16
+
+
+@pytest.fixture(scope="session")
+def model(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder of the shipped model's kind, with random weights."""
+    folder = tmp_path_factory.mktemp("model")
+    size = tokenizer.get_vocab_size()
+    config = ModelConfig(
+        "toy", EncoderConfig("token_table", size, DIMENSIONS), LanguageModelConfig(DIMENSIONS), max_tokens=128
+    )
+    table = np.random.default_rng(3).standard_normal((size, DIMENSIONS)).astype(np.float32)
+    write_static(folder, table, tokenizer, config)
+    return folder
+
+
+class Command:
+    """Runs ``lusifer`` on data folders of a test and ends their owner processes afterwards."""
+
+    def __init__(self, root: Path, model: Path) -> None:
+        self.root = root
+        self.environment = {**os.environ, "LUSIFER_MODEL": str(model)}
+        self.folders: set[Path] = set()
+
+    def start(self, *arguments: object, data: str = "data") -> subprocess.Popen[str]:
+        folder = self.root / data
+        self.folders.add(folder)
+        return subprocess.Popen(
+            [*LUSIFER, *map(str, arguments), "--data", str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+        )
+
+    def index(self, *arguments: object, data: str = "data") -> dict:
+        process = self.start("index", *arguments, "--json", data=data)
+        out, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        return json.loads(out)
+
+    def owner(self, data: str = "data") -> int:
+        return int(json.loads((self.root / data / "owner.json").read_text())["pid"])
+
+    def content(self, data: str = "data") -> dict[str, Chunk]:
+        store = open_store(self.root / data, None)
+        try:
+            chunks, offset = {}, 0
+            while page := store.scroll(limit=1000, offset=offset):
+                chunks.update((chunk.id, chunk) for chunk in page)
+                offset += len(page)
+            assert len(chunks) == store.count()
+            return chunks
+        finally:
+            store.close()
+
+
+@pytest.fixture
+def command(tmp_path: Path, model: Path) -> Iterator[Command]:
+    made = Command(tmp_path, model)
+    yield made
+    for folder in made.folders:
+        with suppress(OSError, ValueError, KeyError):
+            os.kill(int(json.loads((folder / "owner.json").read_text())["pid"]), signal.SIGTERM)
+
+
+def write_documents(folder: Path, paragraphs: dict[str, str], number: int, length: int) -> list[Path]:
+    codes, paths = list(paragraphs), []
+    for i in range(number):
+        path = folder / codes[i % len(codes)] / f"{i:03}{('.txt', '.md')[i % 2]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        body = "\n\n".join(f"{j}. {paragraphs[codes[i % len(codes)]]}" for j in range(1 + i % length))
+        path.write_text(f"# Document {i}\n\n{body}\n")
+        paths.append(path)
+    return paths
+
+
+def without_time(chunks: dict[str, Chunk]) -> dict[str, tuple[object, ...]]:
+    return {
+        id: (c.document_id, c.position, c.text, c.language, c.path, c.heading) for id, c in chunks.items()
+    }
+
+
+def test_three_hundred_files_edited_deleted_and_renamed(command, tmp_path: Path, paragraphs) -> None:
+    docs = tmp_path / "docs"
+    paths = write_documents(docs, paragraphs, 300, 6)
+    first = command.index(docs)
+    before = command.content()
+
+    started = time.perf_counter()
+    second = command.index(docs)
+    seconds = time.perf_counter() - started
+
+    assert (first["indexed"], first["chunks"]) == (300, len(before))
+    assert (second["indexed"], second["unchanged"], second["chunks"]) == (0, 300, 0)
+    assert seconds < 10  # under 2 on an idle machine: benchmarks/results/indexing.md
+    assert second["seconds"] < 2
+
+    for path in paths[:3]:
+        path.write_text(path.read_text() + "\nOne more line.\n")
+    for path in paths[3:5]:
+        path.unlink()
+    paths[5].rename(paths[5].with_stem("renamed"))
+    third = command.index(docs)
+    after = command.content()
+
+    assert (third["indexed"], third["deleted"], third["unchanged"]) == (4, 3, 294)
+    changed = {c.path for id, c in {**before, **after}.items() if (id in before) != (id in after)}
+    assert changed == {str(path) for path in [*paths[:6], paths[5].with_stem("renamed")]}
+
+
+def test_an_unchanged_run_imports_no_model_library(command, tmp_path: Path, paragraphs) -> None:
+    docs = tmp_path / "docs"
+    write_documents(docs, paragraphs, 3, 2)
+    command.index(docs)
+    script = (
+        "import sys; sys.argv = ['lusifer', 'index', sys.argv[1], '--data', sys.argv[2]]\n"
+        "from app.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'tokenizers', 'qdrant_edge', 'qdrant_client', 'pypdf', 'docx'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script, str(docs), str(tmp_path / "data")],
+        capture_output=True,
+        text=True,
+        env=command.environment,
+        check=True,
+    )
+
+    assert found.stdout.splitlines()[-1] == "[]"
+    assert "3 unchanged" in found.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["indexer", "owner"])
+def test_killed_at_random_moments(victim: str, command, tmp_path: Path, paragraphs) -> None:
+    docs = tmp_path / "docs"
+    write_documents(docs, paragraphs, 120, 60)
+    started = time.perf_counter()
+    command.index(docs, data="whole")
+    duration = time.perf_counter() - started
+    expected = without_time(command.content("whole"))
+
+    chance = random.Random(11)
+    for _ in range(5):
+        process = command.start("index", docs)
+        time.sleep(chance.uniform(0.2, 0.8) * duration)
+        with suppress(OSError, ValueError, KeyError):
+            os.kill(process.pid if victim == "indexer" else command.owner(), signal.SIGKILL)
+        process.communicate(timeout=120)
+    command.index(docs)
+
+    assert without_time(command.content()) == expected
+    assert command.index(docs)["unchanged"] == 120
+
+
+def test_interrupting_says_how_to_go_on(command, tmp_path: Path, paragraphs) -> None:
+    docs = tmp_path / "docs"
+    write_documents(docs, paragraphs, 200, 60)
+    process = command.start("index", docs)
+    manifest = tmp_path / "data" / "manifest.sqlite"
+    while not manifest.exists():
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 130, errors
+    assert out == ""
+    assert errors.splitlines()[-1] == "interrupted; what was stored is kept, run again to continue"
+    assert command.index(docs)["failed"] == []
+
+
+def test_a_store_that_was_deleted_is_made_again(command, tmp_path: Path, paragraphs) -> None:
+    import shutil
+
+    docs = tmp_path / "docs"
+    write_documents(docs, paragraphs, 14, 3)
+    command.index(docs)
+    expected = without_time(command.content())
+    os.kill(command.owner(), signal.SIGKILL)
+    shutil.rmtree(tmp_path / "data" / "store")
+
+    assert command.index(docs)["indexed"] == 14
+    assert without_time(command.content()) == expected
+
+
+def test_rebuild_with_another_model(command, tmp_path: Path, paragraphs, model: Path) -> None:
+    import shutil
+
+    docs = tmp_path / "docs"
+    write_documents(docs, paragraphs, 14, 3)
+    command.index(docs)
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"max_tokens": 64}))
+
+    refused = command.start("index", docs, "--model", other)
+    _, errors = refused.communicate(timeout=60)
+
+    assert refused.returncode == 1
+    assert "lusifer index --rebuild" in errors
+    assert command.index("--model", other, "--rebuild")["indexed"] == 14
+    assert command.index(docs, "--model", other)["unchanged"] == 14
