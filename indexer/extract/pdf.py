@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _NO_TEXT = "no text layer: probably a scan; run OCR first (for example ocrmypdf)"
 _ENCRYPTED = "encrypted: save it without a password"
+_MAX_LEVEL = 4
 _HYPHENATED = re.compile(r"(?<=[^\W\d_])[-\u00ad]\n(?=[^\W\d_])")
 
 
@@ -38,7 +39,7 @@ class _Pages:
 
 
 class PdfExtractor:
-    """Reads ``.pdf``; bookmarks become headings at the start of their page."""
+    """Reads ``.pdf``; bookmarks become headings where their titles stand on the page."""
 
     def accepts(self, path: Path) -> bool:
         return path.suffix.lower() == ".pdf"
@@ -66,11 +67,23 @@ def _build(pages: _Pages) -> Extracted:
     builder = TextBuilder()
     for number, text in enumerate(pages.texts):
         builder.start_page()
-        for level, title in ((level, title) for page, level, title in pages.bookmarks if page == number):
-            builder.mark_heading(title, level)
-        if text := _HYPHENATED.sub("", text).strip():
-            builder.add(text + "\n\n")
+        bookmarks = [(level, title) for page, level, title in pages.bookmarks if page == number]
+        _add_page(_HYPHENATED.sub("", text).strip(), bookmarks, builder)
     return builder.build(title=pages.title)
+
+
+def _add_page(text: str, bookmarks: list[tuple[int, str]], builder: TextBuilder) -> None:
+    """Append a page; each bookmark marks the line that says the same, or else where the last one stood."""
+    done = 0
+    for level, title in bookmarks:
+        words = r"\s+".join(map(re.escape, title.split()))
+        line = re.compile(rf"^[ \t]*{words}[ \t]*$", re.MULTILINE | re.IGNORECASE).search(text, done)
+        if line and words:
+            builder.add(text[done : line.start()])
+            done = line.start()
+        builder.mark_heading(title, level)
+    builder.add(text[done:])
+    builder.break_lines(2)
 
 
 def _read_with_pypdf(content: bytes) -> _Pages:
@@ -103,17 +116,15 @@ def _title(reader: PdfReader) -> str:
 
 
 def _bookmarks(reader: PdfReader) -> Iterator[tuple[int, int, str]]:
-    """Yield (page number, level, title) of the outline, up to three levels deep."""
+    """Yield (page number, level, title) of the outline in its order."""
     try:
-        pending: list[tuple[Any, int]] = [(reader.outline, 1)]
+        pending: list[tuple[Any, int]] = [(entry, 1) for entry in reversed(reader.outline)]
         while pending:
-            entries, level = pending.pop()
-            for entry in entries:
-                if isinstance(entry, list):
-                    if level < 3:
-                        pending.append((entry, level + 1))
-                elif (page := reader.get_destination_page_number(entry)) is not None:
-                    yield page, level, str(entry.title or "")
+            entry, level = pending.pop()
+            if isinstance(entry, list):
+                pending.extend((child, level + 1) for child in reversed(entry))
+            elif level <= _MAX_LEVEL and (page := reader.get_destination_page_number(entry)) is not None:
+                yield page, level, str(entry.title or "")
     except Exception:
         return  # a broken outline is no reason to refuse the text
 

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 
 from lusifer.checkpoint import write_static
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
+from lusifer.languages import CODES
 from store import Chunk, open_store
 
 pytestmark = pytest.mark.e2e
@@ -163,7 +164,7 @@ def test_an_unchanged_run_imports_no_model_library(command, tmp_path: Path, para
 @pytest.mark.parametrize("victim", ["indexer", "owner"])
 def test_killed_at_random_moments(victim: str, command, tmp_path: Path, paragraphs) -> None:
     docs = tmp_path / "docs"
-    write_documents(docs, paragraphs, 120, 60)
+    write_documents(docs, paragraphs, 98, 60)
     started = time.perf_counter()
     command.index(docs, data="whole")
     duration = time.perf_counter() - started
@@ -179,7 +180,7 @@ def test_killed_at_random_moments(victim: str, command, tmp_path: Path, paragrap
     command.index(docs)
 
     assert without_time(command.content()) == expected
-    assert command.index(docs)["unchanged"] == 120
+    assert command.index(docs)["unchanged"] == 98
 
 
 def test_interrupting_says_how_to_go_on(command, tmp_path: Path, paragraphs) -> None:
@@ -231,3 +232,17 @@ def test_rebuild_with_another_model(command, tmp_path: Path, paragraphs, model: 
     assert "lusifer index --rebuild" in errors
     assert command.index("--model", other, "--rebuild")["indexed"] == 14
     assert command.index(docs, "--model", other)["unchanged"] == 14
+
+
+def test_the_samples_with_the_shipped_model(command, tmp_path: Path) -> None:
+    del command.environment["LUSIFER_MODEL"]
+    samples = Path(__file__).parents[2] / "samples"
+
+    found = command.index(samples)
+    chunks = command.content().values()
+
+    assert (found["failed"], found["skipped"]) == ([], [])
+    assert found["indexed"] == len({chunk.document_id for chunk in chunks}) >= 70
+    assert {chunk.document_language for chunk in chunks} == set(CODES)
+    assert all(chunk.title and chunk.text.strip() for chunk in chunks)
+    assert {Path(chunk.path).suffix for chunk in chunks} == {".txt", ".md", ".html", ".pdf", ".docx"}

@@ -255,6 +255,23 @@ class TestPdf:
             (1, "Ch 2", extracted.pages[1]),
         ]
 
+    def test_bookmarks_stand_where_their_titles_do(self) -> None:
+        content = make_pdf("Preface\nwords\nPart  one\nmore words\nPart two\nlast words")
+        writer = PdfWriter(clone_from=PdfReader(io.BytesIO(content)))
+        above = writer.add_outline_item(title="Elsewhere", page_number=0)
+        for title in ("Part One", "Part two"):
+            writer.add_outline_item(title=title, page_number=0, parent=above)
+        out = io.BytesIO()
+        writer.write(out)
+
+        extracted = extract("a.pdf", out.getvalue())
+
+        assert [(h.level, h.text, extracted.text[h.offset :].split("\n")[0]) for h in extracted.headings] == [
+            (1, "Elsewhere", "Preface"),
+            (2, "Part One", "Part  one"),
+            (2, "Part two", "Part two"),
+        ]
+
     def test_scan_is_told_from_malformed(self) -> None:
         with pytest.raises(ExtractionFailed, match="no text layer: probably a scan; run OCR"):
             extract("a.pdf", make_pdf("", ""))
