@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
@@ -80,10 +81,17 @@ class RemoteStore:
     def upsert(self, chunks: Sequence[Chunk], vectors: Vector) -> None:
         if len(chunks) != len(vectors):
             prepare(chunks, vectors, self._schema)  # says what is wrong, before anything is written
-        for start in range(0, len(chunks), BATCH):
-            part = slice(start, start + BATCH)
-            points = prepare(chunks[part], vectors[part], self._schema)
-            self._call("upsert", self._schema, points=points)
+        # The next batch is analysed while the owner stores the last.
+        with ThreadPoolExecutor(1) as sender:
+            sent: Future[None] | None = None
+            for start in range(0, len(chunks), BATCH):
+                part = slice(start, start + BATCH)
+                points = prepare(chunks[part], vectors[part], self._schema)
+                if sent is not None:
+                    sent.result()
+                sent = sender.submit(self._call, "upsert", self._schema, points=points)
+            if sent is not None:
+                sent.result()
 
     def delete_document(self, document_id: str, *, except_version: str | None = None) -> None:
         self._call("delete_document", self._schema, document_id=document_id, except_version=except_version)

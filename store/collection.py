@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import get_args
+from typing import NamedTuple, get_args
 from uuid import UUID
 
 import numpy as np
@@ -28,7 +28,7 @@ from store.base import (
 from store.engine import ALL_POINTS, EVERYTHING, Condition, Engine, Probe, Ranked, Record
 from store.errors import InvalidRequest
 from store.fusion import DEFAULT_PARAMETERS, Fused, FusionParameters, fuse, group
-from store.points import Payload, Points, check_unit, prepare, restore, split
+from store.points import Points, check_unit, prepare, restore, split
 
 #: Points in one call of the engine: a search that waits behind one waits some 20 ms.
 BATCH = 256
@@ -36,7 +36,16 @@ BATCH = 256
 MAX_TERMS = 128
 _PAGE = 5000
 _TIE_DECIMALS = 4
-_GROUPING = ("document_id", "language", "folder")
+#: Candidates whose grouping is remembered; some 300 bytes each.
+_REMEMBERED = 200_000
+
+
+class Grouping(NamedTuple):
+    """What a search needs to know of every candidate, found or not shown in the end."""
+
+    document_id: str
+    language: str
+    folder: str
 
 
 class Collection:
@@ -54,7 +63,10 @@ class Collection:
         self._engine = engine
         self._exclusive = exclusive
         self._fusion = fusion
+        # What is remembered of an exclusive engine, as long as it stays true.
         self._order: tuple[Filter, list[UUID]] | None = None
+        self._groupings: dict[int, Grouping] = {}
+        self._idf: dict[int, float | None] = {}
 
     @property
     def schema(self) -> Schema:
@@ -67,54 +79,67 @@ class Collection:
 
     def upsert_points(self, points: Points) -> None:
         """Add or replace points that are prepared already, in one call of the engine."""
-        self._order = None
+        self._forget()
         if points.ids:
+            for id in points.ids:
+                self._groupings.pop(UUID(id).int, None)
             self._engine.upsert(points)
 
     def delete_document(self, document_id: str, *, except_version: str | None = None) -> None:
-        self._order = None
+        self._forget()
         self._engine.delete(Condition(Filter(document_ids=(document_id,)), except_version))
 
     def search(self, query: Query) -> Answer:
         check_query(query, self.schema)
-        payloads: dict[UUID, Payload] = {}
-        fused = self._candidates(query, payloads)
-        documents = {id: payload["document_id"] for id, payload in payloads.items()}
-        groups = group(fused, documents, query.chunks_per_document)
-        best = [payloads[chunks[0].id] for _, chunks in groups]
+        fused = self._candidates(query)
+        groupings = self._grouping([one.id for one in fused])
+        groups = group(
+            fused, {id: grouping.document_id for id, grouping in groupings.items()}, query.chunks_per_document
+        )
+        best = [groupings[chunks[0].id] for _, chunks in groups]
         return Answer(
             documents=self._hits(groups[query.offset : query.offset + query.documents]),
             total=len(groups),
-            languages=_ordered(Counter(payload["language"] for payload in best)),
-            folders=_ordered(Counter(payload["folder"] for payload in best)),
+            languages=_ordered(Counter(grouping.language for grouping in best)),
+            folders=_ordered(Counter(grouping.folder for grouping in best)),
         )
 
-    def _candidates(self, query: Query, payloads: dict[UUID, Payload]) -> list[Fused[UUID]]:
+    def _grouping(self, ids: list[int]) -> dict[int, Grouping]:
+        """Look up what grouping needs of the candidates; those that are gone are left out."""
+        known = self._groupings if self._exclusive else {}
+        if len(known) > _REMEMBERED:
+            known.clear()
+        records = self._engine.retrieve([UUID(int=id) for id in ids if id not in known], Grouping._fields)
+        known.update({one.id.int: Grouping(**one.payload) for one in records})
+        return {id: known[id] for id in ids if id in known}
+
+    def _candidates(self, query: Query) -> list[Fused[int]]:
         """Fuse both halves' candidates, having asked each half about those it did not name itself.
 
-        ``payloads`` receives what grouping needs of every candidate.
+        Ids are integers here: there are many of them, and UUIDs hash slowly.
         """
         condition = Condition(query.filter)
         vector = np.ascontiguousarray(query.vector, dtype=np.float32)
         indices, weights = query_vector(query.text)
         terms: SparseVector = indices[:MAX_TERMS], weights[:MAX_TERMS]
-        probes = [Probe(vector, query.candidates + 1, condition, _GROUPING)]
+        probes = [Probe(vector, query.candidates + 1, condition)]
         if len(indices):
-            probes.append(Probe(terms, query.candidates + 1, condition, _GROUPING))
-        found = [_cut(ranked, query.candidates) for ranked in self._engine.rank(probes)]
-        for ranked in found:
-            payloads.update({one.id: one.payload for one in ranked})
-        similarities, lexical = ({one.id: one.score for one in ranked} for ranked in (*found, [])[:2])
-        wordless = tuple(id for id in similarities if id not in lexical) if len(indices) else ()
+            probes.append(Probe(terms, query.candidates + 1, condition))
+        ranked_lists = self._engine.rank(probes)
+        found = [_cut(ranked, query.candidates) for ranked in ranked_lists]
+        similarities, lexical = ({one.id.int: one.score for one in ranked} for ranked in (*found, [])[:2])
+        # Unless the lexical list was cut, whoever is not on it shares no word.
+        was_cut = len(ranked_lists[-1]) > query.candidates and len(indices) > 0
+        wordless = tuple(id for id in similarities if id not in lexical) if was_cut else ()
         distant = tuple(id for id in lexical if id not in similarities)
         missing = [
-            Probe(value, len(ids), Condition(ids=ids))
+            Probe(value, len(ids), Condition(ids=tuple(UUID(int=id) for id in ids)))
             for value, ids in ((vector, distant), (terms, wordless))
             if ids
         ]
         for probe, ranked in zip(missing, self._engine.rank(missing) if missing else [], strict=True):
             scores = similarities if probe.is_dense else lexical
-            scores.update({one.id: one.score for one in ranked})
+            scores.update({one.id.int: one.score for one in ranked})
         # A point that was removed between the two questions has no similarity and is left out.
         ids = list(similarities)
         words = [lexical.get(id, 0.0) for id in ids]
@@ -122,7 +147,7 @@ class Collection:
 
     def _ideal(self, indices: list[int]) -> float:
         """Score a chunk of average length that holds every term of the question once."""
-        found = self._engine.idf(indices) if indices else []
+        found = self._idfs(indices)
         known = sum(idf for idf in found if idf is not None)
         unknown = sum(idf is None for idf in found)
         if not unknown:
@@ -130,9 +155,21 @@ class Collection:
         # BM25's IDF of a term that no chunk holds.
         return known + unknown * math.log(1 + (self._engine.count(ALL_POINTS) + 0.5) / 0.5)
 
-    def _hits(self, groups: Sequence[tuple[str, list[Fused[UUID]]]]) -> tuple[DocumentHits, ...]:
-        wanted = [one.id for _, chunks in groups for one in chunks]
-        found = {record.id: restore(record.id, record.payload) for record in self._engine.retrieve(wanted)}
+    def _idfs(self, indices: list[int]) -> list[float | None]:
+        known = self._idf if self._exclusive else {}
+        unknown = [index for index in indices if index not in known]
+        if unknown:
+            known.update(zip(unknown, self._engine.idf(unknown), strict=True))
+        return [known[index] for index in indices]
+
+    def _forget(self) -> None:
+        """Drop what a write makes untrue."""
+        self._order = None
+        self._idf.clear()
+
+    def _hits(self, groups: Sequence[tuple[str, list[Fused[int]]]]) -> tuple[DocumentHits, ...]:
+        wanted = [UUID(int=one.id) for _, chunks in groups for one in chunks]
+        found = {one.id.int: restore(one.id, one.payload) for one in self._engine.retrieve(wanted)}
         hits = []
         for document, chunks in groups:
             scored = tuple(

@@ -176,12 +176,11 @@ class EdgeEngine:
                 query=to_query(probe),
                 filter=to_filter(probe.condition),
                 params=self._params(probe),
-                with_payload=list(probe.fields) or False,
             )
             for probe in probes
         ]
         return [
-            [Ranked(cast("UUID", point.id), point.score, point.payload or {}) for point in points]
+            [Ranked(cast("UUID", point.id), point.score) for point in points]
             for points in self._query(requests)
         ]
 
@@ -224,15 +223,20 @@ class EdgeEngine:
                 found.append(None)
         return found
 
-    def retrieve(self, ids: Sequence[UUID]) -> list[Record]:
-        return self._retrieve(list(ids), vectors=False)
+    def retrieve(self, ids: Sequence[UUID], fields: Sequence[str] | None = None) -> list[Record]:
+        return self._retrieve(list(ids), fields, vectors=False)
 
-    def _retrieve(self, ids: list[int | UUID | str], *, vectors: bool) -> list[Record]:
+    def _retrieve(
+        self, ids: list[int | UUID | str], fields: Sequence[str] | None, *, vectors: bool
+    ) -> list[Record]:
         self._check_usable()
         if not ids:
             return []
+        payload = True if fields is None else list(fields)
         with _guard(self._folder):
-            return [to_record(one) for one in self._shard.retrieve(ids, True, [DENSE] if vectors else False)]
+            return [
+                to_record(one) for one in self._shard.retrieve(ids, payload, [DENSE] if vectors else False)
+            ]
 
     def page(
         self,
@@ -284,7 +288,7 @@ class EdgeEngine:
         self._unflushed = 0
 
     def _samples(self) -> list[Record]:
-        return self._retrieve(list(self._sampled), vectors=True)
+        return self._retrieve(list(self._sampled), None, vectors=True)
 
     def close(self) -> None:
         """Flush and let go of the files, also when the flush fails."""

@@ -51,12 +51,11 @@ def path_bounds(prefix: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One ranked list wanted: the points nearest to a dense or a sparse vector, with some payload fields."""
+    """One ranked list wanted: the points nearest to a dense or a sparse vector."""
 
     vector: Vector | SparseVector
     limit: int
     condition: Condition = ALL_POINTS
-    fields: tuple[str, ...] = ()
 
     @property
     def is_dense(self) -> bool:
@@ -74,11 +73,10 @@ class Record:
 
 @dataclass(slots=True)
 class Ranked:
-    """A point in a ranked list, with the payload fields its probe asked for."""
+    """A point in a ranked list."""
 
     id: UUID
     score: float
-    payload: Payload
 
 
 class Engine(Protocol):
@@ -99,8 +97,8 @@ class Engine(Protocol):
     def idf(self, indices: Sequence[int]) -> list[float | None]:
         """Look up each term's inverse document frequency; None where no point holds the term."""
 
-    def retrieve(self, ids: Sequence[UUID]) -> list[Record]:
-        """Fetch points by id, in any order; ids that are gone are left out."""
+    def retrieve(self, ids: Sequence[UUID], fields: Sequence[str] | None = None) -> list[Record]:
+        """Fetch points by id, in any order; ids that are gone are left out. None: all fields."""
 
     def page(
         self,

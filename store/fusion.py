@@ -14,14 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
-from uuid import UUID
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 #: Whatever names a candidate; it decides between equal scores.
-Id = TypeVar("Id", str, UUID)
+Id = TypeVar("Id", str, int)
 
 #: Scores are compared at this many decimals, so that engines which differ in the last bits agree on ties.
 DECIMALS = 5
@@ -48,8 +47,7 @@ class FusionParameters:
 DEFAULT_PARAMETERS = FusionParameters()
 
 
-@dataclass(frozen=True, slots=True)
-class Fused(Generic[Id]):
+class Fused(NamedTuple, Generic[Id]):
     """A candidate after fusion. ``score`` is at most 1; ``lexical`` is the engine's raw BM25 score."""
 
     id: Id

@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from logging.handlers import RotatingFileHandler
@@ -208,6 +209,13 @@ class Owner:
             if isinstance(error, StoreDamaged):
                 self._give_up(error)
             connection.send(error)
+        except CONNECTION_ERRORS:
+            raise
+        except Exception as error:
+            # A fault of ours; asking again would not help. Its message could hold text, its trace does not.
+            trace = "".join(traceback.format_tb(error.__traceback__))
+            _logger.error("%s failed: %s\n%s", request.operation, type(error).__name__, trace)
+            connection.send(StoreError(f"The store failed at {request.operation} ({type(error).__name__})"))
         return True
 
     def _perform(self, request: Request) -> tuple[Any]:

@@ -148,15 +148,12 @@ class ServerEngine:
                 limit=probe.limit,
                 filter=to_filter(probe.condition),
                 params=models.SearchParams(hnsw_ef=256) if probe.is_dense else None,
-                with_payload=list(probe.fields) or False,
+                with_payload=False,
             )
             for probe in probes
         ]
         answers = self._call(lambda: self._client.query_batch_points(self._collection, requests))
-        return [
-            [Ranked(UUID(str(point.id)), point.score, point.payload or {}) for point in answer.points]
-            for answer in answers
-        ]
+        return [[Ranked(UUID(str(point.id)), point.score) for point in answer.points] for answer in answers]
 
     def idf(self, indices: Sequence[int]) -> list[float | None]:
         # The score of a point for one term is that term's weight in the point times its IDF.
@@ -181,11 +178,12 @@ class ServerEngine:
                 found.append(None)
         return found
 
-    def retrieve(self, ids: Sequence[UUID]) -> list[Record]:
+    def retrieve(self, ids: Sequence[UUID], fields: Sequence[str] | None = None) -> list[Record]:
         if not ids:
             return []
         wanted = [str(id) for id in ids]
-        found = self._call(lambda: self._client.retrieve(self._collection, wanted, True, False))
+        payload = True if fields is None else list(fields)
+        found = self._call(lambda: self._client.retrieve(self._collection, wanted, payload, False))
         return [to_record(one) for one in found]
 
     def page(
