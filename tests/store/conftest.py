@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +25,22 @@ from store_corpus import SCHEMA, end_owner
 @pytest.fixture(autouse=True)
 def _short_lived_owners(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUSIFER_OWNER_IDLE_SECONDS", "20")
+
+
+@pytest.fixture(scope="session")
+def workspace() -> Iterator[Path]:
+    """A folder in memory if there is room: the engine syncs a lot, and these tests pull no plugs."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30
+    folder = Path(tempfile.mkdtemp(prefix="lusifer-test-", dir=memory if roomy else None))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def tmp_path(workspace: Path) -> Path:
+    """A new folder for each test."""
+    return Path(tempfile.mkdtemp(dir=workspace))
 
 
 @pytest.fixture

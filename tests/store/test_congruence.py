@@ -32,9 +32,9 @@ Stores = dict[str, Store]
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+def stores(workspace: Path) -> Iterator[Stores]:
     """One store of each kind with the same chunks, some of them replaced and deleted on the way."""
-    folder = tmp_path_factory.mktemp("congruence")
+    folder = workspace / "congruence"
     embedded = Embedded(folder / "direct")
     opened: Stores = {
         "direct": embedded.open(SCHEMA, create=True),
