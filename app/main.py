@@ -54,9 +54,11 @@ def create_app(
         model = await asyncio.to_thread(load, settings)
         resources = Resources.open(settings, access, model, open_store)
         app.state.resources = resources
+        warming = asyncio.create_task(asyncio.to_thread(resources.warm_up))
         try:
             yield
         finally:
+            await asyncio.gather(warming, return_exceptions=True)
             await resources.close()
 
     app = FastAPI(

@@ -15,9 +15,10 @@ from typing import TypeVar
 from app.access import Access
 from app.embedding import Embedding
 from app.opening import StoreOpener, limits_of
-from app.search.request import Limits
-from app.search.service import SearchService
+from app.search.request import Limits, SearchRequest
+from app.search.service import SearchService, search_once
 from app.settings import Settings
+from lusifer.errors import LusiferError
 from store.base import Store
 from store.errors import InvalidRequest, StoreError
 
@@ -90,6 +91,13 @@ class Resources:
             batch_wait=settings.batch_wait_ms / 1000,
         )
         return cls(settings, limits, access, model, door, service)
+
+    def warm_up(self) -> None:
+        """Open the store and use each part once: the first question is answered as fast as the next."""
+        try:
+            self.store.ask(lambda store: search_once(store, self.model, SearchRequest("warm up", limit=1)))
+        except (StoreError, LusiferError) as error:
+            log.warning("%s", error)
 
     async def close(self) -> None:
         """Finish searches and let go of the store."""

@@ -48,8 +48,8 @@ class Shot:
 
 
 def shots() -> list[Shot]:
-    ask = "/?q=" + quote("how do I stop bread from going stale?")
-    arabic = "/?q=" + quote("كيف أحمي بياناتي وكلمات المرور؟")
+    ask = "/?q=" + quote("how do I remember what I study?")
+    arabic = "/?q=" + quote("كيف أتذكر ما أدرسه؟")
     return [
         Shot("search", ask),
         Shot("dark", ask, options={"color_scheme": "dark"}),
@@ -84,6 +84,7 @@ def take(browser: Browser, address: str, shot: Shot, output: Path) -> Path:
     if shot.follow:
         page.locator("h2.title a").first.click()
         page.wait_for_load_state()
+        page.locator("#passage").wait_for()
     target = output / f"{shot.name}.png"
     page.screenshot(path=target)
     context.close()

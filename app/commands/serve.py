@@ -79,8 +79,12 @@ def _listen(settings: Settings) -> socket.socket:
             flags=socket.AI_PASSIVE,
         )[0]
         listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
     except OSError as error:
         raise ConfigurationError(
             f"Cannot listen on {settings.host} port {settings.port}: {error.strerror or error}",

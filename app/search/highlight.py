@@ -65,9 +65,16 @@ def plan_sentences(passages: Sequence[Candidate]) -> SentencePlan:
 
 def _sentences(passage: Candidate) -> list[Span]:
     """The sentences that are no headings; all of them where there is nothing else."""
-    spans = split_sentences(passage.text)
+    spans = [_without_heading(passage, span) for span in split_sentences(passage.text)]
     body = [span for span in spans if not _is_heading(passage, span)]
     return (body or spans)[:_MOST_SENTENCES]
+
+
+def _without_heading(passage: Candidate, span: Span) -> Span:
+    """Leave out a known heading on the first line of a sentence; PDF files have no blank line after it."""
+    start, end = span
+    line, _, rest = passage.text[start:end].partition("\n")
+    return (end - len(rest.lstrip()), end) if rest.strip() and line.strip() in passage.headings else span
 
 
 def _is_heading(passage: Candidate, span: Span) -> bool:

@@ -149,6 +149,7 @@ def test_interrupted_ends_with_130(monkeypatch, capsys) -> None:
 def test_a_port_in_use_is_an_error(doubles: MemoryStore, monkeypatch, capsys) -> None:
     import socket
 
+    monkeypatch.setattr("app.logging.configure_logging", lambda _: None)  # it is the test runner's process
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         code, _, err = run_main(monkeypatch, capsys, "serve", "--port", port)

@@ -38,7 +38,9 @@ def test_does_not_mark_a_heading_though_it_is_closest(model: WordModel) -> None:
     markdown = Candidate("# Bees in winter\n\nThey form a ball.")
     known = Candidate("Bees in winter\n\nThey form a ball.", ("Bees in winter",))
     plain = Candidate("About bees in winter\n\nThey form a ball.")
-    assert mark(model, "bees in winter", markdown, known, plain) == ["They form a ball."] * 3
+    glued = Candidate("Bees in winter\nThey form a ball.", ("Bees in winter",))
+    marked = mark(model, "bees in winter", markdown, known, plain, glued)
+    assert marked == ["They form a ball."] * 4
 
 
 def test_marks_a_heading_where_there_is_nothing_else(model: WordModel) -> None:
