@@ -224,3 +224,11 @@ def test_types_numpy_lacks_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="tensor w has type BF16"):
         map_tensor(tmp_path / "b.safetensors", "w", header["w"])
     assert map_tensor(tmp_path / "b.safetensors", "none", header["none"]).shape == (0,)
+
+
+def test_a_configuration_can_be_read_by_itself(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read: No such file"):
+        read_config(tmp_path)
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(CheckpointError, match=r"config\.json is not UTF-8"):
+        read_config(tmp_path)

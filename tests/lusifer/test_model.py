@@ -20,7 +20,9 @@ from lusifer.config import ConnectorConfig, EncoderConfig, LanguageModelConfig, 
 from lusifer.encoder import pad
 from lusifer.model import Lusifer, fold
 from lusifer.pooling import pool
+from lusifer.torch_backend import choose_device, choose_dtype
 from lusifer.torch_checkpoint import save_model
+from lusifer.weights import WeightFiles
 
 XLM_R = {
     "vocab_size": 44,
@@ -288,3 +290,22 @@ def test_a_diverged_model_is_not_saved(tmp_path: Path, toy_tokenizer: Tokenizer)
     with pytest.raises(CheckpointError, match=r"projection\.0\.weight holds NaN"):
         save_model(tmp_path / "bad", model, toy_tokenizer)
     assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "chosen"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_the_best_device_there_is_is_taken(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    device = choose_device(None)
+    assert device.type == chosen
+    assert choose_dtype(None, device) == (torch.float32 if chosen == "cpu" else torch.bfloat16)
+
+
+def test_tensors_without_elements_are_read(tmp_path: Path) -> None:
+    save_file({"none": torch.zeros(3, 0, dtype=torch.bfloat16)}, tmp_path / "model.safetensors")
+    found = WeightFiles(tmp_path).read("none")
+    assert (found.shape, found.dtype) == ((3, 0), torch.bfloat16)
