@@ -12,7 +12,7 @@ import json
 import math
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -79,24 +79,6 @@ def detect(text: str) -> Detection:
         return Detection(codes[0], round(certain, 4))
     code, probability = _weigh(sample.lower(), script)
     return Detection(code, round(probability * certain, 4))
-
-
-def detect_all(parts: list[str]) -> tuple[Detection, list[Detection]]:
-    """Return the language of a document and of each of its parts.
-
-    A part takes the document's language unless its own evidence for another one is strong: a heading, a name
-    or a formula says little by itself. The document's language is that of most characters, each part counted
-    with its confidence.
-    """
-    found = [detect(part) for part in parts]
-    votes: defaultdict[str, float] = defaultdict(float)
-    for part, detection in zip(parts, found, strict=True):
-        votes[detection.code] += detection.confidence * min(len(part), 10 * SAMPLE)
-    if not any(votes.values()):
-        return Detection("en", 0.0), found
-    code, weight = max(votes.items(), key=lambda item: (item[1], item[0]))
-    whole = Detection(code, round(weight / sum(min(len(part), 10 * SAMPLE) for part in parts), 4))
-    return whole, [whole if part.confidence < 0.9 and part.code != code else part for part in found]
 
 
 def _weigh(text: str, script: str) -> tuple[str, float]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lusifer.detection import Detection, detect, detect_all
+from lusifer.detection import Detection, detect
 from lusifer.languages import CODES
 
 SENTENCES = {
@@ -113,14 +113,3 @@ def test_any_text_gets_one_of_the_fourteen_and_a_probability(text: str) -> None:
     found = detect(text)
     assert found.code in CODES
     assert 0.0 <= found.confidence <= 0.99
-
-
-def test_parts_of_a_document_follow_it_unless_they_are_clearly_something_else() -> None:
-    parts = [SENTENCES["es"] * 3, "Radio", SENTENCES["es"], SENTENCES["ko"], "42"]
-    whole, found = detect_all(parts)
-    assert whole.code == "es"
-    assert [part.code for part in found] == ["es", "es", "es", "ko", "es"]
-
-
-def test_a_document_without_words_is_english_with_no_confidence() -> None:
-    assert detect_all([])[0] == detect_all(["", "42"])[0] == Detection("en", 0.0)
