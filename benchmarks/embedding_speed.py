@@ -113,6 +113,8 @@ def to_markdown(report: dict[str, object], rows: list[dict[str, float]]) -> str:
         f"Model {report['model']}, {report['dimensions']} dimensions. "
         f"Seconds in a fresh process: {report['start']}. Milliseconds for one query: {report['query_ms']}.",
         "",
+        f"Load average before the run, by other programs: {report['load_average']:.1f}.",
+        "",
         "Cold: no word seen before. Warm: all seen; an index run lies between, nearer to warm.",
         "",
         f"| {' | '.join(rows[0])} |",
@@ -132,11 +134,12 @@ def main() -> None:
     sentences = [json.loads(line)[code] for line in lines for code in CODES]
     random.Random(SEED).shuffle(sentences)
     embedder = Embedder.load(arguments.model)
+    load_average = os.getloadavg()[0]
     rows = [measure(arguments.model, sentences, length) for length in LENGTHS]
     report: dict[str, object] = {
         "command": "python benchmarks/embedding_speed.py DATA",
         "machine": f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}",
-        "load_average": os.getloadavg()[0],
+        "load_average": load_average,
         "model": f"{embedder.name} ({embedder.fingerprint})",
         "dimensions": embedder.dimensions,
         "start": start_seconds(arguments.model),
