@@ -384,8 +384,10 @@ def test_everything_a_filter_asks_for_is_indexed(filled: Collection) -> None:
     assert indexed["path"].params.prefix
 
 
-def test_idf_counts_living_chunks_only(filled: Collection) -> None:
+def test_idf_counts_living_chunks_only(filled: Collection, embedded: Embedded) -> None:
     before = filled._engine.idf([store.analyser.term_index("maktaba")])
+    filled.upsert(CHUNKS, VECTORS)
+    assert filled._engine.idf([store.analyser.term_index("maktaba")]) == pytest.approx(before)
     for chunk in CHUNKS[: len(CHUNKS) // 2]:
         if chunk.document_language != "sw":
             filled.delete_document(chunk.document_id)
@@ -394,6 +396,9 @@ def test_idf_counts_living_chunks_only(filled: Collection) -> None:
     assert after[0] is not None
     assert after[0] < before[0]
     assert after[1] is None
+    embedded.discard()
+    loaded = embedded.open(SCHEMA)._engine.idf([store.analyser.term_index("maktaba")])
+    assert loaded == pytest.approx(after[:1])
 
 
 def test_closing_twice_is_harmless_and_use_afterwards_is_refused(
