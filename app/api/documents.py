@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from app.api.models import (
     DocumentDetail,
@@ -51,7 +51,10 @@ async def documents(
 
 
 @router.get("/documents/{document_id}", summary="Read a document", responses=problems(404, 422, 503))
-async def document(document_id: str, resources: ResourcesDep) -> DocumentDetail:
+async def document(
+    document_id: Annotated[str, Path(description="32 hexadecimal digits, as in a hit.")],
+    resources: ResourcesDep,
+) -> DocumentDetail:
     """Give a document's text as it was indexed, and where its passages are in it."""
     found = await asyncio.to_thread(resources.store.ask, lambda store: read_document(store, document_id))
     spans = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
@@ -40,7 +41,7 @@ async def home(request: Request, resources: ResourcesDep) -> HTMLResponse:
         "inventory": inventory,
         "trouble": None if nothing_indexed else trouble,
         "nothing_indexed": nothing_indexed,
-        "data": resources.settings.data,
+        "data": shlex.quote(str(resources.settings.data)),
         "max_query": resources.limits.query_characters,
     }
     return pages.page(request, "search.html", values, _status(trouble))

@@ -136,7 +136,9 @@ def test_tab_reaches_the_content_first_and_focus_is_seen(open_page) -> None:
     assert outline == "solid"
 
 
-@pytest.mark.parametrize("path", ["/", "/?q=bees+winter", "/?q=quark", "/?q=bees&language=ar", "/documents"])
+@pytest.mark.parametrize(
+    "path", ["/", "/?q=bees+winter", "/?q=quark", "/?q=bees&language=ar", "/documents", "/docs"]
+)
 def test_nothing_is_wider_than_a_phone(open_page, path: str) -> None:
     page = open_page(path, viewport=PHONE)
     assert width_overflow(page) <= 0

@@ -69,6 +69,11 @@ def test_the_example_is_a_true_answer() -> None:
     assert passage.end - passage.start == len(passage.text)
 
 
-def test_no_page_loads_scripts_from_elsewhere(client: TestClient) -> None:
-    assert client.get("/docs").status_code == 404
+def test_the_reference_page_has_every_route_and_loads_nothing_from_elsewhere(client: TestClient) -> None:
+    html = client.get("/docs", headers={"accept": "text/html"}).text
+    for path in client.get("/openapi.json").json()["paths"]:
+        assert f"<code>{path}</code>" in html
+    for word in ("limit", "modified_from", "required", "kerääntyvät", "http://127.0.0.1:8000/api/v1/search"):
+        assert word in html
+    assert "https://" not in html
     assert client.get("/redoc").status_code == 404

@@ -311,7 +311,7 @@ def test_nothing_from_an_address_reaches_a_page_unescaped(client: TestClient, q:
 def test_pages_need_nothing_from_elsewhere_and_nothing_inline(
     client: TestClient, samples: tuple[Sample, ...]
 ) -> None:
-    for address in ("/", "/?q=bees", f"/documents/{samples[0].id}", "/documents", "/nowhere"):
+    for address in ("/", "/?q=bees", f"/documents/{samples[0].id}", "/documents", "/docs", "/nowhere"):
         html = client.get(address, headers=PAGE).text
         shown = Page(html)
         for _, attributes, _ in shown.elements:
@@ -323,7 +323,7 @@ def test_pages_need_nothing_from_elsewhere_and_nothing_inline(
 
 
 def test_pages_have_landmarks_and_names(client: TestClient, samples: tuple[Sample, ...]) -> None:
-    for address in ("/", "/?q=bees", f"/documents/{samples[0].id}", "/documents", "/nowhere"):
+    for address in ("/", "/?q=bees", f"/documents/{samples[0].id}", "/documents", "/docs", "/nowhere"):
         shown = page(client, address, 404 if address == "/nowhere" else 200)
         assert len(shown.all("main")) == len(shown.all("h1")) == 1
         assert shown.all("html")[0][0]["lang"] == "en"
