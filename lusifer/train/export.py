@@ -17,6 +17,25 @@ from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
 NAME = "lusifer-mini"
 
 
+def weigh_tokens(table: NDArray[np.float32], counts: NDArray[np.int64], prior: float) -> NDArray[np.float32]:
+    """Scale each row by a / (a + p), p the share of its token in running text (SIF, Arora et al. 2017).
+
+    The training text is short of natural questions, so the table learns too little that "what", "should" and
+    "if" say nothing about the subject; this tells it. Common words matter to tell translations apart, so a
+    small ``a`` finds more passages and matches fewer sentences.
+
+    Args:
+        table: shape (vocabulary, dimensions).
+        counts: of each token, shape (vocabulary,).
+        prior: the a of the formula; 0 leaves the table as it is.
+    """
+    if prior == 0:
+        return table
+    share = counts / max(1, int(counts.sum()))
+    factor = (prior / (prior + share)).astype(np.float32)
+    return table * factor[:, None]
+
+
 def export_mini(
     table: NDArray[np.float32], tokenizer: Tokenizer, folder: Path, *, max_tokens: int = 512
 ) -> None:

@@ -21,7 +21,8 @@ from tokenizers import Tokenizer
 
 from lusifer.errors import TrainingError
 from lusifer.train.batches import Sampler
-from lusifer.train.prepare import make_tokenizer, prepare
+from lusifer.train.export import weigh_tokens
+from lusifer.train.prepare import count_tokens, make_tokenizer, prepare
 from lusifer.train.recipe import Recipe
 from lusifer.train.table import TableTrainer
 from lusifer.train.teacher import TeacherVectors, english_texts, teach
@@ -72,7 +73,8 @@ def train_mini(
         chosen = dict(islice(texts.items(), recipe.teacher_texts))
         vectors = teach(teacher, chosen, run / "teacher", report=report)
     _train(trainer, caches, run, recipe, vectors, report)
-    return trainer.table.numpy(), tokenizer
+    counts = count_tokens(caches, len(trainer.table))
+    return weigh_tokens(trainer.table.numpy(), counts, recipe.token_prior), tokenizer
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:

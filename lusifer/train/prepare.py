@@ -154,6 +154,18 @@ def load_set(path: Path) -> PairSet:
     return PairSet(path.stem, left, right)
 
 
+def count_tokens(paths: list[Path], vocabulary: int) -> NDArray[np.int64]:
+    """Count each token in the running text of prepared sets, shape (vocabulary,); word lists are left out."""
+    counts = np.zeros(vocabulary, np.int64)
+    for path in paths:
+        if path.stem.endswith(".words"):
+            continue
+        pairs = load_set(path)
+        for side in (pairs.left, pairs.right):
+            counts += np.bincount(side.ids, minlength=vocabulary)
+    return counts
+
+
 def pivot_pairs(first: PairSet, second: PairSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows of two translated sets whose English sides are the same text.
 

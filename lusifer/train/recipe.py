@@ -42,6 +42,8 @@ class Recipe:
         teacher_weight: of the pull to the English teacher's vectors, where one is given.
         teacher_texts: how many English texts the teacher embeds.
         teacher_characters: longer English texts are not given to the teacher.
+        token_prior: common tokens are weighed down by a / (a + their share) when the model is written;
+            this is a, 0 for no weighing.
         token_dropout: share of tokens left out of a training text.
         initial_scale: standard deviation of the initial table.
         checkpoint_minutes: time between checkpoints.
@@ -68,6 +70,7 @@ class Recipe:
     teacher_weight: float = 1.0
     teacher_texts: int = 500_000
     teacher_characters: int = 120
+    token_prior: float = 0.001
     token_dropout: float = 0.0
     initial_scale: float = 0.1
     checkpoint_minutes: float = 10.0

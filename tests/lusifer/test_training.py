@@ -18,7 +18,7 @@ from lusifer.evaluate.metrics import ranks, recall_at
 from lusifer.languages import CODES
 from lusifer.train.batches import Sampler, gather
 from lusifer.train.corpus import Overlap, clean, hash_key, normalise_key, read_tsv
-from lusifer.train.export import export_mini
+from lusifer.train.export import export_mini, weigh_tokens
 from lusifer.train.mini import learning_rate, train_mini
 from lusifer.train.prepare import Side, load_set, pivot_pairs, prepare
 from lusifer.train.recipe import RECIPES, Recipe
@@ -235,6 +235,15 @@ def test_encode_weighs_tokens_by_their_norm() -> None:
     rows = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
     vectors = encode(rows, torch.tensor([0, 1, 1]), torch.tensor([0, 2]))
     torch.testing.assert_close(vectors, torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
+
+
+def test_common_tokens_are_weighed_down() -> None:
+    table = np.ones((3, 2), np.float32)
+    counts = np.array([998, 1, 1])
+    weighed = weigh_tokens(table, counts, 0.001)
+    assert weighed[0, 0] == pytest.approx(0.001 / 0.999)
+    assert weighed[1, 0] == pytest.approx(0.5)
+    assert weigh_tokens(table, counts, 0.0) is table
 
 
 def test_learning_rate_rises_and_falls_to_zero() -> None:
