@@ -15,7 +15,7 @@ from app.access import Access
 from app.api import api_router
 from app.health import router as health_router
 from app.logging import RequestLog
-from app.openapi import complete_openapi
+from app.openapi import DescribedApp
 from app.opening import ModelLoader, StoreOpener, load_model, open_index
 from app.problems import add_problem_handlers
 from app.resources import Resources
@@ -61,7 +61,7 @@ def create_app(
             await asyncio.gather(warming, return_exceptions=True)
             await resources.close()
 
-    app = FastAPI(
+    app = DescribedApp(
         title="lusifer-search",
         version=program_version(),
         description=DESCRIPTION,
@@ -79,5 +79,4 @@ def create_app(
     app.add_middleware(Guard, settings=settings, access=access)
     app.add_middleware(RequestLog)
     app.add_middleware(BrowserHeaders)
-    complete_openapi(app)
     return app
