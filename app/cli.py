@@ -19,6 +19,8 @@ from app.errors import AppError, RequestError
 from indexer.cli import index, remove, status
 from indexer.errors import IndexerError, UsageError
 from lusifer.errors import LusiferError
+from lusifer.evaluate.cli import app as evaluate
+from lusifer.train.cli import app as train
 from store.errors import StoreError
 
 cli = typer.Typer(
@@ -49,8 +51,8 @@ def _main(
 
 for _command in (index, search, serve, status, remove, embed):
     cli.command()(_command)
-# Commands that work on models (train, evaluate) are registered here, each by a function that imports its own
-# module when it is called.
+for _name, _group in (("train", train), ("evaluate", evaluate)):
+    cli.add_typer(_group, name=_name)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from tokenizers import Tokenizer
 
 from lusifer.config import ModelConfig
@@ -87,6 +87,7 @@ def write_static(
     else:
         tensors = {"table": table.astype(np.float16) if quantise == "float16" else table}
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "np"})
+    # Not save_file, which leaves a file that only its owner can read.
+    (folder / WEIGHTS).write_bytes(save(tensors, metadata={"format": "np"}))
     tokenizer.save(str(folder / TOKENIZER), pretty=False)
     (folder / CONFIG).write_text(config.to_json(), encoding="utf-8")
