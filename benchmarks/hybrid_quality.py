@@ -35,9 +35,9 @@ def lexical_scores(queries: list[str], passages: list[str]) -> tuple[np.ndarray,
     ideal = np.zeros(len(queries))
     count = len(passages)
     for number, query in enumerate(queries):
-        for index in query_vector(query)[0].tolist():
+        for index, importance in zip(*(part.tolist() for part in query_vector(query)), strict=True):
             rows = postings.get(index, [])
-            idf = np.log(1 + (count - len(rows) + 0.5) / (len(rows) + 0.5))
+            idf = importance * np.log(1 + (count - len(rows) + 0.5) / (len(rows) + 0.5))
             ideal[number] += idf
             for row, weight in rows:
                 scores[number, row] += idf * weight
@@ -109,7 +109,7 @@ def sweep(
         FusionParameters(method=method, lexical_weight=weight, full_coverage=full)
         for method in ("convex", "rrf")
         for weight in (0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
-        for full in (0.0, 0.15, 0.3, 0.6)
+        for full in (0.0, 0.3, 0.6, 1.0)
     ]
     rows = []
     for parameters in grid:
@@ -133,7 +133,7 @@ def main() -> None:
     model = Embedder.load(arguments.model)
     scored = score_pairs(model, read_questions(arguments.data / "mlqa"))
     if arguments.sweep:
-        for parameters, same, cross in sweep(scored)[:20]:
+        for parameters, same, cross in sweep(scored):
             print(f"{same:.3f} {cross:.3f} {parameters}")
         return
     pairs = summarise(scored, DEFAULT_PARAMETERS)

@@ -28,6 +28,7 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from store.commonness import weight
 from store.folding import ZWNJ, bare, fold
 
 #: Part of the fingerprint: raise it whenever the same text would give other terms or weights.
@@ -145,6 +146,7 @@ _cached_indices = lru_cache(maxsize=1 << 16)(_indices)
 
 
 def query_vector(text: str) -> SparseVector:
-    """List the terms of a question, each once with weight 1, indices ascending."""
-    indices = np.array(sorted({term_index(term) for term in analyse(text)}), np.uint32)
-    return indices, np.ones(len(indices), np.float32)
+    """List the terms of a question, each once, indices ascending, weighed by how much they say (0 to 1)."""
+    weights = {term_index(term): weight(term) for term in analyse(text)}
+    indices = np.array(sorted(weights), np.uint32)
+    return indices, np.array([weights[index] for index in indices.tolist()], np.float32)

@@ -143,13 +143,13 @@ class Collection:
         # A point that was removed between the two questions has no similarity and is left out.
         ids = list(similarities)
         words = [lexical.get(id, 0.0) for id in ids]
-        return fuse(ids, list(similarities.values()), words, self._ideal(terms[0].tolist()), self._fusion)
+        return fuse(ids, list(similarities.values()), words, self._ideal(terms), self._fusion)
 
-    def _ideal(self, indices: list[int]) -> float:
+    def _ideal(self, terms: SparseVector) -> float:
         """Score a chunk of average length that holds every term of the question once."""
-        found = self._idfs(indices)
-        known = sum(idf for idf in found if idf is not None)
-        unknown = sum(idf is None for idf in found)
+        weighed = list(zip(self._idfs(terms[0].tolist()), terms[1].tolist(), strict=True))
+        known = sum(idf * weight for idf, weight in weighed if idf is not None)
+        unknown = sum(weight for idf, weight in weighed if idf is None)
         if not unknown:
             return known
         # BM25's IDF of a term that no chunk holds.
