@@ -5,8 +5,9 @@ FROM python:3.12-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 RUN python -m venv /venv
-# The libraries first: this layer is kept while only our own code changes. On x86-64 the constraints and this index
-# give the CPU build of torch; the other index has the CUDA one, several gigabytes larger.
+# The libraries first: this layer is kept while only our own code changes. The usual index has torch with CUDA,
+# several gigabytes; give the address of PyTorch's index of CPU wheels as --build-arg TORCH_INDEX=… to do without.
+ARG TORCH_INDEX=""
 COPY pyproject.toml constraints.txt ./
 RUN /venv/bin/python - <<'PY' > requirements.txt
 import tomllib
@@ -14,8 +15,8 @@ project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 extras = project["optional-dependencies"]
 print("\n".join(project["dependencies"] + extras["office"] + extras["pdf"]))
 PY
-RUN /venv/bin/pip install --extra-index-url https://download.pytorch.org/whl/cpu \
-    --constraint constraints.txt --requirement requirements.txt
+RUN /venv/bin/pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --constraint constraints.txt torch \
+    && /venv/bin/pip install --constraint constraints.txt --requirement requirements.txt
 COPY README.md LICENSE ./
 COPY lusifer lusifer
 COPY store store

@@ -44,6 +44,8 @@ SEED = 0
 SENTENCES, CHUNKS = 4, 10  # to a chunk, to a document
 BATCH = 1000
 CLIENTS = (1, 8)
+#: Documents that are indexed while questions are asked.
+INDEXED_DOCUMENTS = 400
 
 
 def read_sentences() -> dict[str, list[str]]:
@@ -166,6 +168,48 @@ def measure(address: str, questions: Iterator[str], clients: int, requests: int)
     return {"clients": clients, "requests": len(times), **{k: round(float(v), 1) for k, v in figures.items()}}
 
 
+def write_documents(folder: Path, sentences: dict[str, list[str]]) -> None:
+    """Write text files for an indexer to be busy with."""
+    draw = random.Random(SEED + 2)
+    folder.mkdir()
+    for number in range(INDEXED_DOCUMENTS):
+        own = sentences[draw.choice(sorted(sentences))]
+        text = " ".join(draw.choice(own) for _ in range(80))
+        (folder / f"{number:04}.txt").write_text(f"{number}\n\n{text}\n", encoding="utf-8")
+
+
+def measure_while_indexing(
+    data: Path, name: str | None, address: str, questions: Iterator[str], sentences: dict[str, list[str]]
+) -> dict[str, float]:
+    """Ask one question after the other as long as ``lusifer index`` runs on the same data folder."""
+    write_documents(data / "documents", sentences)
+    command = [
+        sys.executable,
+        "-m",
+        "app.cli",
+        "index",
+        str(data / "documents"),
+        "--data",
+        str(data / "index"),
+    ]
+    times: list[float] = []
+    with subprocess.Popen(
+        [*command, "--json", *(["--model", name] if name else [])], stdout=subprocess.PIPE, text=True
+    ) as indexer:
+        while indexer.poll() is None:
+            times += ask(address, [next(questions) for _ in range(5)])
+        report = json.loads(indexer.stdout.read() if indexer.stdout else "")
+    assert report["indexed"] == INDEXED_DOCUMENTS
+    p50, p95, p99 = np.percentile(times, [50, 95, 99])
+    figures = {
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "p99_ms": p99,
+        "indexed_chunks_per_second": report["chunks"] / report["seconds"],
+    }
+    return {"clients": 1, "requests": len(times), **{k: round(float(v), 1) for k, v in figures.items()}}
+
+
 def resident_mb(data: Path, server: subprocess.Popen[str]) -> dict[str, int]:
     def megabytes(process: psutil.Process) -> int:
         return round(process.memory_info().rss / 1e6)
@@ -181,7 +225,8 @@ def resident_mb(data: Path, server: subprocess.Popen[str]) -> dict[str, int]:
 def run(count: int, model: Embedder, name: str | None, requests: int) -> dict[str, object]:
     sentences = read_sentences()
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder).resolve()
+        data = Path(folder).resolve() / "index"
+        data.mkdir()
         seconds = fill(data, model, count, sentences)
         print(f"{count} chunks stored in {seconds:.0f} s", file=sys.stderr)
         with serve(data, name) as (address, server, startup):
@@ -189,6 +234,7 @@ def run(count: int, model: Embedder, name: str | None, requests: int) -> dict[st
             ask(address, [next(questions) for _ in range(50)])
             latency = [measure(address, questions, clients, requests) for clients in CLIENTS]
             memory = resident_mb(data, server)
+            indexing = measure_while_indexing(data.parent, name, address, questions, sentences)
     return {
         "chunks": count,
         "documents": -(-count // CHUNKS),
@@ -196,6 +242,7 @@ def run(count: int, model: Embedder, name: str | None, requests: int) -> dict[st
         "startup_seconds": round(startup, 2),
         **memory,
         "latency": latency,
+        "while_indexing": indexing,
     }
 
 
@@ -214,6 +261,14 @@ def describe(results: list[dict], head: dict[str, object]) -> str:
             cells = [row[name] for name in ("clients", "p50_ms", "p95_ms", "p99_ms", "per_second")]
             cells += [result[name] for name in ("server_mb", "owner_mb", "startup_seconds")]
             lines.append(f"| {result['chunks']:,} | " + " | ".join(map(str, cells)) + " |")
+    lines.append("")
+    for result in results:
+        busy = result["while_indexing"]
+        lines.append(
+            f"While `lusifer index` adds documents to the {result['chunks']:,} chunks "
+            f"({busy['indexed_chunks_per_second']} chunks/s): p50 {busy['p50_ms']} ms, "
+            f"p95 {busy['p95_ms']} ms, {busy['requests']} questions, all answered."
+        )
     return "\n".join([*lines, ""])
 
 
