@@ -6,10 +6,8 @@ The shipped model, the real index of ``samples/`` behind its owner process, the 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,15 +49,13 @@ def lusifer(*arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index of the samples, made by the command itself."""
-    os.environ["LUSIFER_OWNER_IDLE_SECONDS"] = "5"
     folder = tmp_path_factory.mktemp("samples")
     report = json.loads(lusifer("index", "samples", "--data", str(folder), "--json"))
     assert report["failed"] == []
     assert report["indexed"] == sum(1 for path in (ROOT / "samples").rglob("*") if path.is_file())
-    yield folder
-    del os.environ["LUSIFER_OWNER_IDLE_SECONDS"]
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from lusifer import Embedder
 from lusifer.checkpoint import write_static
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
-
-# Machines that run tests are busy, and the same examples every time keep failures reproducible.
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
 
 WORDS = (
     "river",
