@@ -39,8 +39,8 @@ class FusionParameters:
     """
 
     method: Literal["convex", "rrf"] = "convex"
-    lexical_weight: float = 0.3
-    full_coverage: float = 0.3
+    lexical_weight: float = 0.5
+    full_coverage: float = 1.0
     rrf_constant: int = 60
 
 

@@ -37,7 +37,7 @@ def weigh_tokens(table: NDArray[np.float32], counts: NDArray[np.int64], prior: f
 
 
 def export_mini(
-    table: NDArray[np.float32], tokenizer: Tokenizer, folder: Path, *, max_tokens: int = 512
+    table: NDArray[np.float32], tokenizer: Tokenizer, folder: Path, *, max_tokens: int = 2048
 ) -> None:
     """Write the per-token pipeline, folded: token table, identity connector, a language model of no layers.
 
@@ -45,7 +45,7 @@ def export_mini(
         table: float32, shape (vocabulary, dimensions); stored as int8 with one factor per row.
         tokenizer: its ids are the table's rows.
         folder: made if missing.
-        max_tokens: texts are cut there when they are embedded.
+        max_tokens: texts are cut there when they are embedded; a sum of tokens has no limit of its own.
     """
     vocabulary, dimensions = table.shape
     config = ModelConfig(
