@@ -39,11 +39,15 @@ format: $(STAMP) ## Put the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## Measure speed; results go to benchmarks/results
-	$(BIN)/python benchmarks/embedding_speed.py
+bench: $(STAMP)  ## Measure speed; results go to benchmarks/results (with DATA=… quality and embedding too)
 	$(BIN)/python benchmarks/indexing.py
 	$(BIN)/python benchmarks/store_latency.py
 	$(BIN)/python benchmarks/search_latency.py
+ifneq ($(DATA),)
+	$(BIN)/python benchmarks/embedding_speed.py $(DATA)
+	$(BIN)/lusifer evaluate retrieval $(DATA)
+	$(BIN)/python benchmarks/hybrid_quality.py $(DATA)
+endif
 
 clean:           ## Remove the environment and the demo's index
 	rm -rf $(VENV) $(DEMO)

@@ -10,8 +10,9 @@ PATH = Path(__file__).parents[1] / "docs" / "settings.md"
 
 _HEAD = """# Settings
 
-Each setting is an environment variable; those that a command also takes as an option (`lusifer COMMAND --help`)
-follow the option first. Empty variables count as not set. This page is made by `python tools/settings_doc.py`.
+Each setting is an environment variable; those that a command also takes as an option
+(`lusifer COMMAND --help`) follow the option first. Empty variables count as not set.
+This page is made by `python tools/settings_doc.py`.
 
 | Variable | Default | Meaning |
 | --- | --- | --- |
@@ -20,7 +21,7 @@ follow the option first. Empty variables count as not set. This page is made by 
 _OTHERS = """
 | Variable | Default | Meaning |
 | --- | --- | --- |
-| `LUSIFER_OWNER_IDLE_SECONDS` | 60 | How long the embedded store's owner process stays when nobody needs it. |
+| `LUSIFER_OWNER_IDLE_SECONDS` | 60 | How long the store's owner process stays when nobody needs it. |
 """
 
 
