@@ -147,7 +147,8 @@ class Collection:
 
     def _ideal(self, terms: SparseVector) -> float:
         """Score a chunk of average length that holds every term of the question once."""
-        weighed = list(zip(self._idfs(terms[0].tolist()), terms[1].tolist(), strict=True))
+        weights: list[float] = terms[1].tolist()
+        weighed = list(zip(self._idfs(terms[0].tolist()), weights, strict=True))
         known = sum(idf * weight for idf, weight in weighed if idf is not None)
         unknown = sum(weight for idf, weight in weighed if idf is None)
         if not unknown:
