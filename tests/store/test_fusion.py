@@ -42,7 +42,9 @@ def test_equal_scores_are_ordered_by_id(method: str) -> None:
 
 
 def test_scores_are_weighted_means() -> None:
-    (first, second) = fuse("ab", [0.8, 0.4], [5.0, 0.0], 10.0, FusionParameters(lexical_weight=0.25))
+    (first, second) = fuse(
+        "ab", [0.8, 0.4], [5.0, 0.0], 10.0, FusionParameters(lexical_weight=0.25, full_coverage=0.5)
+    )
     assert first == Fused("a", round((0.8 + 0.25 * 0.5) / 1.25, 6), 0.8, 5.0)
     assert second.score == pytest.approx(0.4 / 1.25, abs=1e-6)
 
