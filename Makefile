@@ -45,8 +45,8 @@ bench: $(STAMP)  ## Measure speed; results go to benchmarks/results (with DATA=â
 	$(BIN)/python benchmarks/search_latency.py
 ifneq ($(DATA),)
 	$(BIN)/python benchmarks/embedding_speed.py $(DATA)
-	$(BIN)/lusifer evaluate retrieval $(DATA)
-	$(BIN)/python benchmarks/hybrid_quality.py $(DATA)
+	$(BIN)/lusifer evaluate retrieval $(DATA)/dev
+	$(BIN)/python benchmarks/hybrid_quality.py $(DATA)/dev
 endif
 
 clean:           ## Remove the environment and the demo's index
