@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _NO_TEXT = "no text layer: probably a scan; run OCR first (for example ocrmypdf)"
 _ENCRYPTED = "encrypted: save it without a password"
 _MAX_LEVEL = 4
+#: Arabic letters as drawn, one code for each shape, which browsers write into the PDFs they print.
+_DRAWN = re.compile("[\ufb50-\ufdff\ufe70-\ufefc]+")
 _HYPHENATED = re.compile(r"(?<=[^\W\d_])[-\u00ad]\n(?=[^\W\d_])")
 
 
@@ -68,8 +71,16 @@ def _build(pages: _Pages) -> Extracted:
     for number, text in enumerate(pages.texts):
         builder.start_page()
         bookmarks = [(level, title) for page, level, title in pages.bookmarks if page == number]
-        _add_page(_HYPHENATED.sub("", text).strip(), bookmarks, builder)
-    return builder.build(title=pages.title)
+        _add_page(_HYPHENATED.sub("", spell_out(text)).strip(), bookmarks, builder)
+    return builder.build(title=spell_out(pages.title))
+
+
+def spell_out(text: str) -> str:
+    """Replace drawn forms of Arabic letters by the letters, so that words can be found, read and told apart.
+
+    The order of words on a line stays as the file has it; some files have it from left to right.
+    """
+    return _DRAWN.sub(lambda drawn: unicodedata.normalize("NFKC", drawn[0]), text)
 
 
 def _add_page(text: str, bookmarks: list[tuple[int, str]], builder: TextBuilder) -> None:

@@ -18,6 +18,7 @@ from pypdf import PdfReader, PdfWriter
 
 from indexer.errors import ExtractionFailed, IndexerError
 from indexer.extract import Extracted, Registry, TextBuilder, base, default_registry, registry
+from indexer.extract.pdf import spell_out
 
 REGISTRY = default_registry()
 
@@ -474,3 +475,9 @@ def test_builder_keeps_offsets_right(parts: list[tuple[str, int | None]]) -> Non
     assert len(extracted.text) == builder.length
     assert "\r" not in extracted.text
     extracted.text.encode("utf-8")
+
+
+def test_pdf_letters_as_drawn_become_letters() -> None:
+    assert spell_out("ﻣﺮض اﻟﺴﻜﺮي، 1500 ﻣﻞ") == "مرض السكري، 1500 مل"
+    assert spell_out("ﻻ") == "لا"
+    assert spell_out("½ naïve ﬁn ②") == "½ naïve ﬁn ②", "other characters are the author's"
