@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from lusifer.errors import TrainingError
+from lusifer.errors import DataError, TrainingError
 from lusifer.train.batches import Sampler
 from lusifer.train.export import weigh_tokens
-from lusifer.train.prepare import count_tokens, make_tokenizer, prepare
+from lusifer.train.prepare import count_tokens, list_sets, make_tokenizer, prepare
 from lusifer.train.recipe import Recipe
 from lusifer.train.table import TableTrainer
 from lusifer.train.teacher import TeacherVectors, english_texts, teach
@@ -48,9 +48,14 @@ def train_mini(
         The table, float32, shape (vocabulary, dimensions), and the tokenizer.
 
     Raises:
-        TrainingError: the run was begun with another recipe, or there is nothing to learn from.
-        DataError: a file of the data folder cannot be read.
+        TrainingError: the run was begun with another recipe.
+        DataError: the data folder holds no training text, or a file of it cannot be read.
     """
+    if not list_sets(data):
+        raise DataError(
+            f"{data} holds no training text",
+            hint="it needs files such as train/fr.tsv.xz (source, English, French)",
+        )
     run.mkdir(parents=True, exist_ok=True)
     _keep_recipe(run / "recipe.json", recipe)
     report("tokenizer")

@@ -128,6 +128,12 @@ def test_broken_training_files_are_named(tmp_path: Path) -> None:
         list(read_tsv(tmp_path / "es.tsv"))
 
 
+def test_a_folder_without_text_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere holds no training text"):
+        train_mini(tmp_path / "nowhere", tmp_path / "run", SMALL, report=lambda _: None)
+    assert not (tmp_path / "run").exists()
+
+
 def test_pivot_pairs_join_over_english(folder: Path, run: Path) -> None:
     first, second = (load_set(run / "cache" / f"{code}.npz") for code in ("fi", "te"))
     rows, others = pivot_pairs(first, second)
