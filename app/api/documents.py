@@ -10,7 +10,6 @@ from fastapi import APIRouter, Path, Query
 from app.api.models import (
     DocumentDetail,
     DocumentPage,
-    DocumentSummary,
     FolderText,
     LanguageList,
     PassageSpan,
@@ -19,6 +18,7 @@ from app.api.models import (
 from app.deps import ResourcesDep
 from app.documents import list_documents, read_document
 from app.search.request import check_languages, check_number, normalise_folder
+from app.search.results import DocumentRef
 from store.base import Chunk, Filter
 
 router = APIRouter(tags=["documents"])
@@ -46,7 +46,7 @@ async def documents(
     found = await asyncio.to_thread(
         resources.store.ask, lambda store: list_documents(store, filter, limit=limit, offset=offset)
     )
-    summaries = [DocumentSummary(**_summary(chunk)) for chunk in found.documents]
+    summaries = [DocumentRef(**_summary(chunk)) for chunk in found.documents]
     return DocumentPage(total=found.total, offset=offset, limit=limit, documents=summaries)
 
 

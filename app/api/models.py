@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.problems import MEDIA_TYPE
 from app.search.request import SearchRequest
+from app.search.results import DocumentRef
 from lusifer.languages import CODES
 
 LanguageList = Annotated[
@@ -60,24 +61,13 @@ def seconds(moment: datetime | None) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-class DocumentSummary(BaseModel):
-    """A document in the index."""
-
-    id: str = Field(description="32 hexadecimal digits.")
-    path: str
-    title: str
-    language: str = Field(description="ISO 639-1 code of the document as a whole.")
-    folder: str
-    modified: float = Field(description="Time of the last change, in seconds since the epoch.")
-
-
 class DocumentPage(BaseModel):
     """Some of the documents in the index, by path."""
 
     total: int = Field(description="Documents that match, all pages together.")
     offset: int
     limit: int
-    documents: list[DocumentSummary]
+    documents: list[DocumentRef]
 
 
 class PassageSpan(BaseModel):
@@ -90,7 +80,7 @@ class PassageSpan(BaseModel):
     heading: str
 
 
-class DocumentDetail(DocumentSummary):
+class DocumentDetail(DocumentRef):
     """A document with its text."""
 
     text: str

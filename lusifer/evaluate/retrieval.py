@@ -1,11 +1,10 @@
 """Measure what a searcher feels: sentence retrieval between languages, questions to paragraphs, mixed pools.
 
-Takes anything that embeds or scores text, gives plain numbers. Must not know how results are shown.
+Takes anything that embeds text, gives plain numbers. Must not know how results are shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,12 +22,6 @@ class Encoder(Protocol):
     def embed_documents(self, texts: list[str]) -> Matrix: ...
 
     def embed_query(self, texts: list[str]) -> Matrix: ...
-
-
-class Scorer(Protocol):
-    """A ranker that compares texts without vectors, such as BM25: scores of shape (queries, documents)."""
-
-    def score(self, queries: Sequence[str], documents: Sequence[str]) -> Matrix: ...
 
 
 def sentence_retrieval(encoder: Encoder, data: ParallelSentences) -> dict[str, Any]:
@@ -60,14 +53,14 @@ def sentence_retrieval(encoder: Encoder, data: ParallelSentences) -> dict[str, A
     return result
 
 
-def question_retrieval(ranker: Encoder | Scorer, data: QuestionAnswering) -> dict[str, Any]:
+def question_retrieval(encoder: Encoder, data: QuestionAnswering) -> dict[str, Any]:
     """Find the paragraph that answers each question, for every pair of question and paragraph language.
 
     Returns:
         ``pairs``: {"en-ar": {recall@1, recall@10, ndcg@10}} (question language first), and the means
         ``same`` and ``cross`` over pairs of one and of two languages.
     """
-    scores = _question_scores(ranker, data)
+    scores = _question_scores(encoder, data)
     pairs = {}
     for (asked, answered), matrix in scores.items():
         ids = {pid: column for column, pid in enumerate(data.paragraphs[answered])}
@@ -123,17 +116,12 @@ def mixed_pool(encoder: Encoder, data: QuestionAnswering) -> dict[str, Any]:
     return result
 
 
-def _question_scores(ranker: Encoder | Scorer, data: QuestionAnswering) -> dict[tuple[str, str], Matrix]:
-    if hasattr(ranker, "score"):
-        return {
-            pair: ranker.score(questions.texts, list(data.paragraphs[pair[1]].values()))
-            for pair, questions in data.questions.items()
-        }
+def _question_scores(encoder: Encoder, data: QuestionAnswering) -> dict[tuple[str, str], Matrix]:
     paragraphs = {
-        code: ranker.embed_documents(list(group.values())) for code, group in data.paragraphs.items()
+        code: encoder.embed_documents(list(group.values())) for code, group in data.paragraphs.items()
     }
     return {
-        (asked, answered): ranker.embed_query(questions.texts) @ paragraphs[answered].T
+        (asked, answered): encoder.embed_query(questions.texts) @ paragraphs[answered].T
         for (asked, answered), questions in data.questions.items()
     }
 
