@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -57,6 +58,7 @@ for _name, _group in (("train", train), ("evaluate", evaluate)):
 
 def main() -> None:
     """Run the command line; the entry point of the package."""
+    warnings.showwarning = _warn
     try:
         cli(prog_name="lusifer")
     except (AppError, StoreError, LusiferError, IndexerError) as error:
@@ -69,6 +71,11 @@ def main() -> None:
         # when it flushes standard output at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _warn(message: Warning | str, *_where: object, **_how: object) -> None:
+    """Show a warning as one line, without the place in the code it comes from."""
+    sys.stderr.write(f"warning: {message}\n")
 
 
 def _explain(message: str, hint: str) -> None:

@@ -1,7 +1,8 @@
 """Turn what the store measured into a score from 0 to 1 that people can read.
 
 The score grows with the cosine and with the lexical score, and never contradicts the order of the hits. That
-order is the store's, made from ranks, so where a hit measures better than one above it, both get their mean.
+order is the store's, which weighs the two otherwise, so where a hit measures better than one above it, both
+get their mean.
 Knows numbers only.
 """
 

@@ -73,8 +73,8 @@ class Sampler:
     """Endless batches, one language pair each, by the recipe's shares.
 
     A kind is drawn by its share, then a language pair of that kind by its number of pairs to the power of
-    ``language_exponent``. The draw at step n depends on the seed and n alone as far as the choice of the set
-    goes, so a resumed run goes on with fresh rows of the same mixture.
+    ``language_exponent``. Draws depend on the seed and on ``start``: a run resumed at another step goes on
+    with the same mixture in a new order.
     """
 
     def __init__(self, caches: list[Path], recipe: Recipe, *, start: int = 0) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from lusifer.errors import DataError, TrainingError
+from lusifer.errors import ConfigError, DataError, TrainingError
 from lusifer.train.batches import Sampler
 from lusifer.train.export import weigh_tokens
 from lusifer.train.prepare import count_tokens, list_sets, make_tokenizer, prepare
@@ -48,6 +48,7 @@ def train_mini(
         The table, float32, shape (vocabulary, dimensions), and the tokenizer.
 
     Raises:
+        ConfigError: the teacher's vectors have another width than the recipe's.
         TrainingError: the run was begun with another recipe.
         DataError: the data folder holds no training text, or a file of it cannot be read.
     """
@@ -77,6 +78,11 @@ def train_mini(
         texts = english_texts(data, characters=recipe.teacher_characters, seed=recipe.seed)
         chosen = dict(islice(texts.items(), recipe.teacher_texts))
         vectors = teach(teacher, chosen, run / "teacher", report=report)
+        if vectors.width != recipe.dimensions:
+            raise ConfigError(
+                f"the teacher in {teacher} has {vectors.width} dimensions, the recipe {recipe.dimensions}",
+                hint="make dimensions in the recipe the teacher's",
+            )
     _train(trainer, caches, run, recipe, vectors, report)
     counts = count_tokens(caches, len(trainer.table))
     return weigh_tokens(trainer.table.numpy(), counts, recipe.token_prior), tokenizer

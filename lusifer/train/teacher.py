@@ -34,10 +34,15 @@ class TeacherVectors:
     keys: NDArray[np.int64]
     vectors: NDArray[np.float16]
 
+    @property
+    def width(self) -> int:
+        """Dimensions of a vector."""
+        return int(self.vectors.shape[1])
+
     def find(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return which of the given texts the teacher knows (rows) and their vectors (rows, d)."""
         if len(self.keys) == 0:
-            return np.empty(0, np.int64), np.empty((0, self.vectors.shape[1]), np.float32)
+            return np.empty(0, np.int64), np.empty((0, self.width), np.float32)
         places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         rows = np.flatnonzero(self.keys[places] == keys)
         return rows, self.vectors[places[rows]].astype(np.float32)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import cli, main
+from app.cli import _warn, cli, main
 from app.commands.embed import read_lines, write_vectors
 from app.errors import AppError
 
@@ -200,3 +200,8 @@ def test_help_is_quick() -> None:
         run_process("--help")
         times.append(time.perf_counter() - began)
     assert min(times) < 2
+
+
+def test_warnings_are_one_line_without_code(capsys: pytest.CaptureFixture[str]) -> None:
+    _warn(UserWarning("1 text was cut"), UserWarning, "somewhere.py", 7)
+    assert capsys.readouterr().err == "warning: 1 text was cut\n"

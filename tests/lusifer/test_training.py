@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+from typer.testing import CliRunner
 
 from lusifer.embedder import Embedder
 from lusifer.errors import ConfigError, DataError, TrainingError
 from lusifer.evaluate.metrics import ranks, recall_at
 from lusifer.languages import CODES
 from lusifer.train.batches import Sampler, gather
+from lusifer.train.cli import app
 from lusifer.train.corpus import Overlap, clean, hash_key, normalise_key, read_tsv
 from lusifer.train.export import export_mini, weigh_tokens
 from lusifer.train.mini import learning_rate, train_mini
@@ -235,6 +237,25 @@ def test_teacher_pulls_only_what_it_knows() -> None:
     assert float(teacher_loss(exact, exact, rows, vectors)) == pytest.approx(0.0)
     assert float(teacher_loss(units, units, rows, vectors)) > 0.1
     assert float(teacher_loss(units, units, np.empty(0, np.int64), np.empty((0, 4), np.float32))) == 0.0
+
+
+def test_a_teacher_of_another_width_is_refused(
+    folder: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = TeacherVectors(np.array([1]), np.ones((1, 8), np.float16))
+    monkeypatch.setattr("lusifer.train.mini.teach", lambda *_, **__: vectors)
+    (tmp_path / "tokenizer.json").write_bytes((run / "tokenizer.json").read_bytes())
+    with pytest.raises(ConfigError, match="has 8 dimensions, the recipe 64"):
+        train_mini(folder, tmp_path, SMALL, teacher=tmp_path / "teacher", report=lambda _: None)
+
+
+def test_the_command_trains_a_model_that_loads(folder: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "small.toml"
+    recipe.write_text("vocabulary = 1400\ndimensions = 16\nbatch_sentences = 32\n")
+    arguments = ["mini", str(folder), "--run", str(tmp_path / "run"), "--recipe", str(recipe), "--steps", "3"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert Embedder.load(tmp_path / "run" / "model").embed_query("water").shape == (1, 16)
 
 
 def test_encode_weighs_tokens_by_their_norm() -> None:
