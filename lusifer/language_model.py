@@ -18,8 +18,9 @@ _EPSILON = 1e-5
 class LanguageModel(nn.Module):
     """Input vectors ``(batch, length, dimensions)`` to states of the same shape, after the final RMSNorm.
 
-    Attention is bidirectional and has no sliding window, whatever the configuration says: that is how LUSIFER
-    was trained. Token embeddings and output head, which an embedding model never uses, are not built.
+    Attention has no sliding window, whatever the configuration says: that is how LUSIFER was trained. Token
+    embeddings and output head, which an embedding model never uses, are not built; :class:`TokenHead` holds
+    them where they are needed.
     """
 
     def __init__(self, config: LanguageModelConfig) -> None:
@@ -39,25 +40,50 @@ class LanguageModel(nn.Module):
             rotary = self.transformer.rotary_emb
             self.transformer.rotary_emb = type(rotary)(self.transformer.config)
 
-    def forward(self, inputs: Tensor, attention_mask: Tensor) -> Tensor:
-        """Run a batch; positions count from 0 in every row, masked ones included."""
+    def forward(self, inputs: Tensor, attention_mask: Tensor, *, causal: bool = False) -> Tensor:
+        """Run a batch; positions count from 0 in every row, masked ones included.
+
+        Args:
+            inputs: ``(batch, length, dimensions)``.
+            attention_mask: ``(batch, length)``, 1 where a position may be looked at.
+            causal: whether a position sees only itself and those before it. Embeddings are always made
+                without; alignment has a variant with.
+        """
         if self.transformer is None:
             return inputs if self.norm is None else self.norm(inputs)
         output = self.transformer(
             inputs_embeds=inputs,
-            attention_mask=bidirectional_mask(attention_mask, inputs.dtype),
+            attention_mask=additive_mask(attention_mask, _computed_in(inputs), causal=causal),
             use_cache=False,
         )
         states: Tensor = output.last_hidden_state
         return states
 
 
-def bidirectional_mask(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the additive mask ``(batch, 1, length, length)``: 0 at real keys, the type's minimum elsewhere.
+class TokenHead(nn.Module):
+    """A language model's token embeddings and output head: what alignment reads and predicts tokens with."""
 
-    A mask of four dimensions is taken by transformers as it is, so no triangle is added to it.
+    def __init__(self, vocabulary: int, dimensions: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, dimensions)
+        self.output = nn.Linear(dimensions, vocabulary, bias=False)
+
+
+def additive_mask(attention_mask: Tensor, dtype: torch.dtype, *, causal: bool = False) -> Tensor:
+    """Return the additive mask ``(batch, 1, length, length)``: 0 where a query sees a key, else the minimum.
+
+    A mask of four dimensions is taken by transformers as it is, so no triangle is added to it. A query that
+    sees no key at all weighs every key alike, as in the authors' code, and never gives NaN.
     """
     batch, length = attention_mask.shape
     blocked = (attention_mask == 0)[:, None, None, :]
-    mask = torch.zeros((batch, 1, 1, length), dtype=dtype, device=attention_mask.device)
-    return mask.masked_fill(blocked, torch.finfo(dtype).min).expand(batch, 1, length, length)
+    if causal:
+        blocked = blocked | torch.ones(length, length, dtype=torch.bool, device=blocked.device).triu(1)
+    mask = torch.zeros(blocked.shape, dtype=dtype, device=blocked.device)
+    return mask.masked_fill_(blocked, torch.finfo(dtype).min).expand(batch, 1, length, length)
+
+
+def _computed_in(inputs: Tensor) -> torch.dtype:
+    """Return the type attention runs in: autocast's where it is on, whose range must hold the mask."""
+    kind = inputs.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs.dtype

@@ -1,0 +1,1 @@
+"""The two training stages of LUSIFER: alignment, then representation finetuning."""
