@@ -16,6 +16,7 @@ import typer
 from app.commands.embed import embed
 from app.commands.search import search
 from app.commands.serve import serve
+from app.commands.serve_embeddings import serve_embeddings
 from app.errors import AppError, RequestError
 from indexer.cli import index, remove, status
 from indexer.errors import IndexerError, UsageError
@@ -50,7 +51,7 @@ def _main(
     """Search documents in fourteen languages by meaning: ask in one, find passages in all."""
 
 
-for _command in (index, search, serve, status, remove, embed):
+for _command in (index, search, serve, serve_embeddings, status, remove, embed):
     cli.command()(_command)
 for _name, _group in (("train", train), ("evaluate", evaluate)):
     cli.add_typer(_group, name=_name)

@@ -6,12 +6,16 @@ imports this module to print its help.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 from store.base import Vector
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
-@runtime_checkable
+    from lusifer.config import ModelConfig
+
+
 class Embedding(Protocol):
     """Text in, unit vectors out. Results do not depend on what else is in a batch."""
 
@@ -31,8 +35,19 @@ class Embedding(Protocol):
     def fingerprint(self) -> str:
         """What makes the vectors; the same for the index and the questions to it."""
 
-    def embed_documents(self, texts: list[str], /) -> Vector:
+    @property
+    def config(self) -> ModelConfig:
+        """What the model is made of."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Text to tokens, without truncation."""
+
+    def embed_documents(self, texts: list[str], instruction: str = "") -> Vector:
         """Embed passages or sentences: shape (len(texts), dimensions)."""
 
-    def embed_query(self, texts: str | list[str], /) -> Vector:
+    def embed_query(self, texts: str | list[str], instruction: str = "") -> Vector:
         """Embed questions: shape (number of questions, dimensions)."""
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        """Count each text's tokens, before any cut and without the prompt around it."""

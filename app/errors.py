@@ -7,6 +7,9 @@ AppError
 ├── ConfigurationError    settings that cannot be served, or not safely
 ├── RequestError          a request its sender has to change; names the parameter and its limit
 ├── NotFoundError         something that is not in the index
+├── ModelNotServedError   another model than the one that is served
+├── OverloadedError       too much is waiting already; says when to try again
+├── ClientGoneError       nobody waits for the answer any more
 ├── AccessDeniedError     no API key, or a wrong one
 ├── HostRefusedError      a Host header this server does not answer to
 │   └── HostMissingError  none at all, or no host
@@ -67,6 +70,35 @@ class NotFoundError(AppError):
 
     code = "not-found"
     status = 404
+
+
+class ModelNotServedError(AppError):
+    """Vectors of another model than the one that is served."""
+
+    code = "model-not-served"
+    status = 404
+
+
+class OverloadedError(AppError):
+    """Too much is waiting already.
+
+    Attributes:
+        seconds: when to try again.
+    """
+
+    code = "overloaded"
+    status = 429
+
+    def __init__(self, message: str, *, hint: str = "", seconds: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.seconds = seconds
+
+
+class ClientGoneError(AppError):
+    """Nobody waits for the answer any more."""
+
+    code = "client-gone"
+    status = 408
 
 
 class AccessDeniedError(AppError):

@@ -20,6 +20,7 @@ from app.opening import ModelLoader, StoreOpener, load_model, open_index
 from app.problems import add_problem_handlers
 from app.resources import Resources
 from app.security import BrowserHeaders, Guard, check_binding
+from app.serving import serving_router
 from app.settings import Settings
 from app.version import program_version
 from app.web import web_router
@@ -54,6 +55,7 @@ def create_app(
         model = await asyncio.to_thread(load, settings)
         resources = Resources.open(settings, access, model, open_store)
         app.state.resources = resources
+        app.state.embeddings = resources.embeddings
         warming = asyncio.create_task(asyncio.to_thread(resources.warm_up))
         try:
             yield
@@ -73,6 +75,7 @@ def create_app(
     app.state.pages = Pages()
     add_problem_handlers(app)
     app.include_router(api_router)
+    app.include_router(serving_router)
     app.include_router(health_router)
     app.include_router(web_router)
     app.mount("/static", StaticFolder(), name="static")

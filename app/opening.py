@@ -10,7 +10,6 @@ from collections.abc import Callable
 from app.embedding import Embedding
 from app.search.request import Limits
 from app.settings import Settings
-from lusifer.embedder import Embedder
 from store.base import Store
 
 ModelLoader = Callable[[Settings], Embedding]
@@ -26,9 +25,13 @@ def load_model(settings: Settings) -> Embedding:
     """Load the model the settings name.
 
     Raises:
+        UsageError: the settings contradict each other.
         LusiferError: it cannot be loaded.
     """
-    return Embedder.load(settings.model, settings.device)
+    from indexer.model import SEARCHING_PATIENCE
+    from indexer.model import load_model as load
+
+    return load(settings, patience=SEARCHING_PATIENCE)
 
 
 def open_index(settings: Settings, model: Embedding) -> Store:

@@ -17,16 +17,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.errors import AccessDeniedError, AppError, RequestError
+from app.errors import AccessDeniedError, AppError, OverloadedError, RequestError
 from lusifer.errors import LusiferError
 from store.errors import StoreError, StoreMissing
 
 MEDIA_TYPE = "application/problem+json"
 
+#: Below it OpenAI's clients ask, who look for an ``error`` member.
+_OPENAI_PATH = "/v1/"
+
 #: Id of the request that is being answered, or ``-``.
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
-_PROGRAM_PATHS = ("/api/", "/healthz", "/readyz", "/openapi.json", "/static/")
+_PROGRAM_PATHS = ("/api/", "/v1/", "/healthz", "/readyz", "/openapi.json", "/static/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +88,8 @@ def describe(error: Exception) -> Problem:
         if error.limit is not None:
             entry["limit"] = error.limit
         return Problem(error.code, error.status, error.message, error.hint, [entry])
-    if isinstance(error, AccessDeniedError):
-        headers = {"WWW-Authenticate": 'Bearer realm="lusifer-search"'}
-        return Problem(error.code, error.status, error.message, error.hint, headers=headers)
     if isinstance(error, AppError):
-        return Problem(error.code, error.status, error.message, error.hint)
+        return Problem(error.code, error.status, error.message, error.hint, headers=_headers(error))
     if isinstance(error, StoreMissing):
         return Problem("nothing-indexed", 503, error.message, error.hint)
     if isinstance(error, StoreError):
@@ -101,6 +101,14 @@ def describe(error: Exception) -> Problem:
     if isinstance(error, RequestValidationError):
         return _describe_validation(error)
     return Problem.internal()
+
+
+def _headers(error: AppError) -> dict[str, str]:
+    if isinstance(error, AccessDeniedError):
+        return {"WWW-Authenticate": 'Bearer realm="lusifer-search"'}
+    if isinstance(error, OverloadedError):
+        return {"Retry-After": str(error.seconds)}
+    return {}
 
 
 def _describe_validation(error: RequestValidationError) -> Problem:
@@ -119,14 +127,19 @@ def respond(request: Request, problem: Problem) -> Response:
     if wants_page(request):
         response: Response = request.app.state.pages.problem(request, problem)
     else:
-        response = JSONResponse(problem.as_json(), problem.status, media_type=MEDIA_TYPE)
+        members = problem.as_json()
+        if request.scope["path"].startswith(_OPENAI_PATH):
+            members["error"] = {"message": problem.detail, "type": problem.code, "param": None, "code": None}
+        response = JSONResponse(members, problem.status, media_type=MEDIA_TYPE)
     response.headers.update(problem.headers)
     return response
 
 
 def wants_page(request: Request) -> bool:
-    """Tell a browser that looks at pages from a program."""
+    """Tell a browser that looks at pages, where there are any, from a program."""
     path = request.scope["path"]
+    if getattr(request.app.state, "pages", None) is None:
+        return False
     return "text/html" in request.headers.get("accept", "") and not path.startswith(_PROGRAM_PATHS)
 
 

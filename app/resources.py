@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from app.embedding import Embedding
 from app.opening import StoreOpener, limits_of
 from app.search.request import Limits, SearchRequest
 from app.search.service import SearchService, search_once
+from app.serving.service import EmbeddingLimits, EmbeddingService
 from app.settings import Settings
 from lusifer.errors import LusiferError
 from store.base import Store
@@ -77,20 +79,22 @@ class Resources:
     model: Embedding
     store: StoreDoor
     search: SearchService
+    embeddings: EmbeddingService
+    executor: ThreadPoolExecutor
 
     @classmethod
     def open(cls, settings: Settings, access: Access, model: Embedding, open_store: StoreOpener) -> Resources:
         """Put together what requests need; the store is opened when first asked."""
         limits = limits_of(settings)
         door = StoreDoor(lambda: open_store(settings, model))
-        service = SearchService(
-            door.ask,
-            model,
-            limits=limits,
-            candidates=settings.candidates,
-            batch_wait=settings.batch_wait_ms / 1000,
+        # One thread for questions and for the embedding service: a model is not run twice at a time.
+        executor = ThreadPoolExecutor(1, thread_name_prefix="embed")
+        wait = settings.batch_wait_ms / 1000
+        search = SearchService(
+            door.ask, model, executor, limits=limits, candidates=settings.candidates, batch_wait=wait
         )
-        return cls(settings, limits, access, model, door, service)
+        embeddings = EmbeddingService(lambda: model, executor, EmbeddingLimits.of(settings), wait=wait)
+        return cls(settings, limits, access, model, door, search, embeddings, executor)
 
     def warm_up(self) -> None:
         """Open the store and use each part once: the first question is answered as fast as the next."""
@@ -100,6 +104,8 @@ class Resources:
             log.warning("%s", error)
 
     async def close(self) -> None:
-        """Finish searches and let go of the store."""
+        """Finish what was asked for and let go of the store."""
         await self.search.close()
+        await self.embeddings.close()
+        self.executor.shutdown()
         self.store.close()

@@ -40,6 +40,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+#: Where many texts are sent at a time.
+_EMBEDDINGS_PATH = "/v1/embeddings"
 _PUBLIC_PATHS = ("/healthz", "/readyz", "/login", "/opensearch.xml")
 
 
@@ -95,7 +97,7 @@ class Guard:
         self._names = frozenset(name.lower() for name in (*settings.allowed_hosts, settings.host))
         self._any_address = not is_loopback(settings.host)
         self._access = access
-        self._max_body = settings.max_body_bytes
+        self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -103,7 +105,7 @@ class Guard:
             return
         try:
             self._check(scope)
-            await self._app(scope, _limited(receive, self._max_body), send)
+            await self._app(scope, _limited(receive, self._max_body(scope)), send)
         except AccessDeniedError as error:
             request = Request(scope)
             response = _to_login(request) if wants_page(request) else respond(request, describe(error))
@@ -116,10 +118,16 @@ class Guard:
         self._check_host(headers)
         _check_origin(headers)
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._max_body:
-            raise _too_large(self._max_body)
+        limit = self._max_body(scope)
+        if not length.isdecimal() or int(length) > limit:
+            raise _too_large(limit)
         if not _is_public(scope["path"]):
             self._access.check(headers)
+
+    def _max_body(self, scope: Scope) -> int:
+        if scope["path"] == _EMBEDDINGS_PATH:
+            return self._settings.embeddings_max_body_bytes
+        return self._settings.max_body_bytes
 
     def _check_host(self, headers: Headers) -> None:
         """Stop DNS rebinding: a name that someone else points at this machine is not answered.

@@ -40,6 +40,20 @@ class Settings(IndexerSettings):
     batch_wait_ms: float = Field(
         2.0, ge=0, le=100, description="How long a question waits for others to be embedded with, in ms."
     )
+    embeddings_max_inputs: int = Field(
+        512, ge=1, description="Most texts in a request to the embedding service (`/v1/embeddings`)."
+    )
+    embeddings_max_characters: int = Field(
+        100_000, ge=1, description="Longest text the embedding service takes, in characters."
+    )
+    embeddings_max_body_bytes: int = Field(
+        16 * 2**20, ge=1024, description="Largest request body the embedding service takes, in bytes."
+    )
+    embeddings_queue: int = Field(
+        4096,
+        ge=1,
+        description="Texts that may wait for the model in the embedding service; beyond that it answers 429.",
+    )
     session_hours: int = Field(12, ge=1, description="How long a browser stays signed in, in hours.")
 
     @field_validator("api_key", mode="before")

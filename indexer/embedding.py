@@ -6,8 +6,6 @@ loads none.
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Protocol
 
 from store.base import Vector
@@ -33,23 +31,3 @@ class Embedder(Protocol):
 
     def count_tokens(self, texts: list[str]) -> list[int]:
         """Count each text's tokens, special ones left out."""
-
-
-def stamp_model(model: str | None) -> str:
-    """Return a sign that changes when the model's files do, without reading them.
-
-    A run compares it with the last one's: only if it differs is the model loaded to compare fingerprints.
-    """
-    folder = Path(model) if model else _shipped_model()
-    name = model or "shipped"
-    if not folder.is_dir():
-        return name
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    marks = [f"{path.name}:{(status := path.stat()).st_size}:{status.st_mtime_ns}" for path in files]
-    return "\n".join((str(folder.resolve()), *marks))
-
-
-def _shipped_model() -> Path:
-    spec = importlib.util.find_spec("lusifer")
-    locations = spec.submodule_search_locations if spec is not None else None
-    return Path(next(iter(locations or ("lusifer",)))) / "mini"

@@ -27,20 +27,15 @@ class Backends:
         load_embedder: loads the model.
         open_store: opens the collection; makes it if a schema is given and there is none.
         drop_store: removes the collection with all it holds, if there is one.
-        model_stamp: changes when the model may have.
+        stamp_model: returns what changes when the model may have.
         model_name: as the user named it; empty for the shipped one.
     """
 
     load_embedder: Callable[[], Embedder]
     open_store: Callable[[Schema | None], Store]
     drop_store: Callable[[], None]
-    model_stamp: str = ""
+    stamp_model: Callable[[], str] = str
     model_name: str = ""
-
-    @property
-    def stamp(self) -> str:
-        """What the collection is made with, as far as it can be known without the model."""
-        return f"{CHUNKER_VERSION}\n{self.model_stamp}"
 
 
 class Session:
@@ -51,6 +46,11 @@ class Session:
         self._manifest = manifest
         self._store: Store | None = None
         self._checked = False
+
+    @cached_property
+    def stamp(self) -> str:
+        """What the collection is made with, as far as it can be known without the model."""
+        return f"{CHUNKER_VERSION}\n{self._backends.stamp_model()}"
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -85,7 +85,7 @@ class Session:
             raise _mismatch()
         self._checked = True
         self._manifest.set_facts(
-            stamp=self._backends.stamp, fingerprint=schema.fingerprint, model=self._backends.model_name
+            stamp=self.stamp, fingerprint=schema.fingerprint, model=self._backends.model_name
         )
         return self._store
 
@@ -98,7 +98,7 @@ class Session:
     @property
     def is_same_model(self) -> bool:
         """Whether nothing hints that the model or the chunker changed since the last run."""
-        return self._manifest.facts().get("stamp") == self._backends.stamp
+        return self._manifest.facts().get("stamp") == self.stamp
 
     def close(self) -> None:
         """Let go of the store."""

@@ -32,10 +32,21 @@ class Settings(BaseSettings):
     )
     model: str | None = Field(
         default=None,
-        description="Name or folder of the model that embeds; the shipped lusifer-mini if not set.",
+        description="Name or folder of the model that embeds, or the address of an embedding service; "
+        "the shipped lusifer-mini if not set.",
     )
     device: str | None = Field(
         default=None, description="Where the model runs (cpu, cuda, mps); chosen automatically if not set."
+    )
+    embeddings_url: str | None = Field(
+        default=None,
+        description="Address of an embedding service that runs the model; here, in this process, if not set.",
+    )
+    embeddings_api_key: SecretStr | None = Field(
+        default=None, description="API key of the embedding service."
+    )
+    embeddings_timeout_seconds: float = Field(
+        default=60.0, gt=0, description="How long one request to the embedding service may take."
     )
     qdrant_url: str | None = Field(
         default=None, description="Address of a Qdrant server or cluster; the embedded store if not set."

@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from indexer.embedding import Embedder, stamp_model
+from indexer.embedding import Embedder
 from indexer.errors import UsageError
+from indexer.model import load_model, model_reference, stamp_model
 from indexer.report import Problem
 from indexer.session import Backends
 from indexer.settings import Settings
@@ -43,9 +44,7 @@ def make_backends(settings: Settings) -> Backends:
     api_key = secret.get_secret_value() if secret is not None else None
 
     def load_embedder() -> Embedder:
-        from lusifer import Embedder as Model
-
-        return Model.load(settings.model, device=settings.device)
+        return load_model(settings)
 
     def open_collection(schema: Schema | None) -> Store:
         return open_store(
@@ -64,8 +63,8 @@ def make_backends(settings: Settings) -> Backends:
         load_embedder=load_embedder,
         open_store=open_collection,
         drop_store=drop_collection,
-        model_stamp=stamp_model(settings.model),
-        model_name=settings.model or "",
+        stamp_model=lambda: stamp_model(settings),
+        model_name=model_reference(settings),
     )
 
 

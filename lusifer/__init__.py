@@ -1,17 +1,19 @@
 """Multilingual text embeddings with the LUSIFER architecture: text in, unit vectors out.
 
 Importing this package is cheap: the embedder is imported when it is first asked for, torch only by models
-that need it. Knows nothing of files to index, search engines or HTTP.
+that need it, an HTTP client only by models that run elsewhere. Knows nothing of files to index or search
+engines, and of HTTP only how to ask an embedding service (``lusifer.remote``).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lusifer.errors import CheckpointError, ConfigError, DataError, LusiferError, TrainingError
+from lusifer.errors import CheckpointError, ConfigError, DataError, LusiferError, ServiceError, TrainingError
 
 if TYPE_CHECKING:
     from lusifer.embedder import Embedder
+    from lusifer.remote.options import ServiceOptions
     from lusifer.tokens import TruncationWarning
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "DataError",
     "Embedder",
     "LusiferError",
+    "ServiceError",
+    "ServiceOptions",
     "TrainingError",
     "TruncationWarning",
 ]
@@ -34,4 +38,8 @@ def __getattr__(name: str) -> Any:
         from lusifer.tokens import TruncationWarning
 
         return TruncationWarning
+    if name == "ServiceOptions":
+        from lusifer.remote.options import ServiceOptions
+
+        return ServiceOptions
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,8 @@
 """The one door to every model: load by name or folder, texts in, unit vectors out.
 
-Chooses the numpy backend for folded tables and the torch backend for everything else, and imports torch only
-then. Must not know files other than checkpoints, nor how vectors are used.
+Chooses the numpy backend for folded tables, an HTTP client for models served elsewhere and the torch backend
+for everything else, and imports torch only then. Must not know files other than checkpoints, nor how vectors
+are used.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from lusifer.config import PromptKind
 from lusifer.errors import ConfigError
 from lusifer.loading import OpenModel, open_model
+from lusifer.remote.options import ServiceOptions, is_service
 
 
 class Embedder:
@@ -47,22 +49,30 @@ class Embedder:
         dtype: str | None = None,
         *,
         projected: bool = True,
+        service: ServiceOptions | None = None,
     ) -> Embedder:
         """Load a model.
 
         Args:
             name_or_path: a checkpoint folder, in our format or the published one; the hub id of such a
-                checkpoint, ``Hieuman/LUSIFER`` for one; None for the model that comes with the package.
+                checkpoint, ``Hieuman/LUSIFER`` for one; the address of an embedding service; None for the
+                model that comes with the package.
             device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best there is. A folded table runs
                 on the CPU whatever is asked.
             dtype: ``float32``, ``bfloat16`` or ``float16``; None for float32 on a CPU, bfloat16 elsewhere.
             projected: False leaves the output projection out; the published model's vectors were made so
                 until March 2025, and which of the two the paper used is unknown.
+            service: key and patience for an embedding service, which chooses device and dtype itself.
 
         Raises:
             CheckpointError: the folder is missing or damaged.
             ConfigError: its configuration does not describe a model, or there is no such device or dtype.
+            ServiceError: the service does not answer, or serves another model than is expected.
         """
+        if is_service(name_or_path):
+            from lusifer.remote.backend import open_remote
+
+            return cls(open_remote(str(name_or_path), service or ServiceOptions()))
         return cls(open_model(name_or_path, device, dtype, projected=projected))
 
     @property

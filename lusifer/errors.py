@@ -3,6 +3,7 @@
 LusiferError
 ├── ConfigError      a configuration that cannot describe a model or a run
 ├── CheckpointError  a checkpoint folder that cannot be read: names the file or tensor
+├── ServiceError     an embedding service that is away, refuses, or serves another model
 ├── DataError        training or evaluation data that cannot be read: names the file and line
 └── TrainingError    a run that cannot go on
 """
@@ -28,6 +29,10 @@ class ConfigError(LusiferError):
 
 class CheckpointError(LusiferError):
     """A checkpoint that cannot be read or written."""
+
+
+class ServiceError(LusiferError):
+    """An embedding service that does not answer, refuses, or serves another model."""
 
 
 class DataError(LusiferError):

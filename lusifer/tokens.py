@@ -26,13 +26,20 @@ def load_tokenizer(path: Path) -> Tokenizer:
     """
     try:
         # A third faster than Tokenizer.from_file, which parses while it reads.
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read: {error.strerror}", hint="copy the whole checkpoint folder"
         ) from error
+    return parse_tokenizer(content, str(path))
+
+
+def parse_tokenizer(content: bytes, origin: str) -> Tokenizer:
+    """Read the content of a ``tokenizer.json``; ``origin`` names it in the error, which is the same."""
+    try:
+        tokenizer = Tokenizer.from_str(content.decode("utf-8"))
     except Exception as error:  # the Rust side raises bare Exception
-        raise CheckpointError(f"{path} is damaged: {error}", hint="copy the file again") from error
+        raise CheckpointError(f"{origin} is damaged: {error}", hint="copy the file again") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

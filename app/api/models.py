@@ -139,9 +139,11 @@ class ProblemDetails(BaseModel):
 
 _MEANING = {
     401: "The server has an API key and it was not sent, or not the right one.",
-    404: "There is no such document in the index.",
+    404: "There is no such document in the index, or another model is served.",
+    413: "The request body is above its limit.",
     422: "A parameter is missing, unknown or above its limit; `errors` says which.",
-    503: "Nothing is indexed yet, or the store cannot be reached.",
+    429: "Too much is waiting for the model; `Retry-After` says when to try again.",
+    503: "Nothing is indexed yet, or the store or the model cannot be reached.",
 }
 
 

@@ -10,6 +10,8 @@ import typer
 from app.commands.options import DataOption, ModelOption, make_settings
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from app.settings import Settings
 
 
@@ -43,8 +45,6 @@ def run_server(settings: Settings) -> None:
         ConfigurationError: the address may not or cannot be listened on.
         LusiferError: the model cannot be loaded.
     """
-    import uvicorn
-
     from app.logging import configure_logging
     from app.main import create_app
     from app.opening import load_model
@@ -53,7 +53,17 @@ def run_server(settings: Settings) -> None:
     check_binding(settings)
     configure_logging(settings.log_format)
     model = load_model(settings)
-    app = create_app(settings, load=lambda _: model)
+    run_app(create_app(settings, load=lambda _: model), settings)
+
+
+def run_app(app: FastAPI, settings: Settings) -> None:
+    """Serve an application until interrupted.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on.
+    """
+    import uvicorn
+
     listener = _listen(settings)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=10

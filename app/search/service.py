@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Protocol
 
 from app.batching import MicroBatcher
@@ -58,7 +58,8 @@ class SearchService:
 
     Args:
         ask: puts a question to the store; called in a thread.
-        model: the index's model; called in one thread of its own.
+        model: the index's model.
+        executor: one thread, in which the model runs.
         limits: how much may be asked for.
         candidates: passages that each half of a search contributes.
         batch_wait: seconds a question waits for others to be embedded with.
@@ -68,6 +69,7 @@ class SearchService:
         self,
         ask: Asker,
         model: Embedding,
+        executor: Executor,
         *,
         limits: Limits,
         candidates: int = 200,
@@ -76,9 +78,8 @@ class SearchService:
         self._ask = ask
         self._limits = limits
         self._candidates = candidates
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="embed")
-        self._questions = MicroBatcher(model.embed_query, self._executor, wait=batch_wait, size=64)
-        self._sentences = MicroBatcher(model.embed_documents, self._executor, wait=0)
+        self._questions = MicroBatcher(model.embed_query, executor, wait=batch_wait, size=64)
+        self._sentences = MicroBatcher(model.embed_documents, executor, wait=0)
         self._calibration = Calibration()
 
     async def search(self, request: SearchRequest) -> SearchResult:
@@ -106,7 +107,6 @@ class SearchService:
         return assemble(request, language, found, marks, calibration=self._calibration, took_ms=took)
 
     async def close(self) -> None:
-        """Finish what was asked for and let the model's thread end."""
+        """Finish what was asked for."""
         await self._questions.close()
         await self._sentences.close()
-        self._executor.shutdown()

@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from app.main import create_app
 from app.settings import Settings
+from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
 from store.base import Answer, Chunk, DocumentHits, FacetField, Filter, Query, Schema, ScoredChunk, Vector
 from store.errors import StoreMissing
 
@@ -39,14 +42,21 @@ class WordModel:
     dimensions = DIMENSIONS
     max_tokens = 512
     fingerprint = "words-1"
+    config = ModelConfig(
+        "words", EncoderConfig("token_table", 4, DIMENSIONS), LanguageModelConfig(DIMENSIONS), max_tokens=512
+    )
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
 
     def __init__(self) -> None:
         self.calls: list[int] = []
 
-    def embed_documents(self, texts: Sequence[str]) -> Vector:
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+    def embed_documents(self, texts: Sequence[str], instruction: str = "") -> Vector:
         return self._embed(list(texts))
 
-    def embed_query(self, texts: str | Sequence[str]) -> Vector:
+    def embed_query(self, texts: str | Sequence[str], instruction: str = "") -> Vector:
         return self._embed([texts] if isinstance(texts, str) else list(texts))
 
     def _embed(self, texts: list[str]) -> Vector:

@@ -16,6 +16,10 @@ def test_describes_every_route_with_its_errors(client: TestClient) -> None:
         "/api/v1/documents": {"get"},
         "/api/v1/documents/{document_id}": {"get"},
         "/api/v1/status": {"get"},
+        "/v1/embeddings": {"post"},
+        "/v1/models": {"get"},
+        "/v1/models/{name}": {"get"},
+        "/v1/tokenizers/{fingerprint}": {"get"},
         "/healthz": {"get"},
         "/readyz": {"get"},
     }
@@ -24,7 +28,7 @@ def test_describes_every_route_with_its_errors(client: TestClient) -> None:
         for operation in methods.values():
             assert operation["summary"]
             responses = operation["responses"]
-            if path.startswith("/api/"):
+            if path.startswith(("/api/", "/v1/")):
                 assert "401" in responses
                 for status in set(responses) - {"200"}:
                     assert "application/problem+json" in responses[status]["content"]

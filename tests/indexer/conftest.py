@@ -162,7 +162,7 @@ class World:
     @property
     def backends(self) -> Backends:
         return Backends(
-            self.load_embedder, self.open_store, self.drop_store, model_stamp=self.model + self.stamp
+            self.load_embedder, self.open_store, self.drop_store, stamp_model=lambda: self.model + self.stamp
         )
 
     def indexer(self, manifest: Manifest) -> Indexer:
