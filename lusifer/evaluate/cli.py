@@ -10,12 +10,17 @@ from typing import Annotated
 
 import typer
 
+from lusifer.evaluate.benchmark.command import benchmark
+
 app = typer.Typer(help="Measure models.", no_args_is_help=True)
 
 
 @app.callback()
 def evaluate() -> None:
     """Measure models."""
+
+
+app.command()(benchmark)
 
 
 @app.command()

@@ -1,0 +1,170 @@
+"""mteb tasks over local parallel sentences, one class for each kind.
+
+Each fills mteb's own task class with data and leaves the measuring to it. Must not know models or scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict
+from mteb.abstasks import AbsTaskClassification, AbsTaskClustering, AbsTaskRetrieval, AbsTaskSTS
+from mteb.abstasks.abstask import AbsTask
+from mteb.abstasks.task_metadata import TaskMetadata, TaskType
+
+from lusifer.evaluate.benchmark import local
+from lusifer.evaluate.benchmark.catalogue import Job
+from lusifer.evaluate.datasets import ParallelSentences
+from lusifer.languages import LANGUAGES
+
+_CANDIDATES = 10
+#: ISO 639-3, which mteb names languages by.
+_ISO_639_3 = {
+    "en": "eng",
+    "es": "spa",
+    "ru": "rus",
+    "fr": "fra",
+    "vi": "vie",
+    "fa": "fas",
+    "id": "ind",
+    "ar": "ara",
+    "fi": "fin",
+    "ko": "kor",
+    "hi": "hin",
+    "bn": "ben",
+    "te": "tel",
+    "sw": "swa",
+}
+
+
+class _Local(AbsTask):
+    """What the five tasks share: sentences of one language and of the one it is compared with."""
+
+    def __init__(self, metadata: TaskMetadata, language: str, sentences: ParallelSentences) -> None:
+        self.metadata = metadata
+        super().__init__()
+        self.language = language
+        self.own = sentences.texts[language]
+        self.theirs = sentences.texts[local.partner(language, sentences)]
+        self.topics = sentences.topics
+
+    def load_data(self, *_args: Any, **_options: Any) -> None:
+        """Make the dataset out of the sentences."""
+        self.dataset = {self.language: self.content()}
+        self.data_loaded = True
+
+    def content(self) -> Any:
+        """Return the splits in the form that the kind of task reads."""
+        return DatasetDict({split: Dataset.from_dict(columns) for split, columns in self.columns().items()})
+
+    def columns(self) -> dict[str, dict[str, list[Any]]]:
+        """Return columns by split, for the kinds that read tables."""
+        return {}
+
+
+class TopicClassification(_Local, AbsTaskClassification):
+    """Topics of every other sentence, learnt from those between them, all in one language."""
+
+    def columns(self) -> dict[str, dict[str, list[Any]]]:
+        names = sorted(set(self.topics))
+        labels = [names.index(topic) for topic in self.topics]
+        return {
+            split: {"text": self.own[start::2], "label": labels[start::2]}
+            for split, start in (("train", 0), ("test", 1))
+        }
+
+
+class TopicClustering(_Local, AbsTaskClustering):
+    """The sentences of one language by topic."""
+
+    max_fraction_of_documents_to_embed = None
+
+    def columns(self) -> dict[str, dict[str, list[Any]]]:
+        return {"test": {"sentences": self.own, "labels": self.topics}}
+
+
+class TranslationSTS(_Local, AbsTaskSTS):
+    """Pairs on the scale of SemEval's STS: 5 a translation, 1 the same topic, 0 another topic."""
+
+    def columns(self) -> dict[str, dict[str, list[Any]]]:
+        rows: list[tuple[str, str, float]] = []
+        for position, (own, topic) in enumerate(zip(self.own, self.topics, strict=True)):
+            following = [*range(position + 1, len(self.own)), *range(position)]
+            same = next(other for other in following if self.topics[other] == topic)
+            different = next(other for other in following if self.topics[other] != topic)
+            rows += [
+                (own, self.theirs[position], 5.0),
+                (own, self.theirs[same], 1.0),
+                (own, self.theirs[different], 0.0),
+            ]
+        names = ("sentence1", "sentence2", "score")
+        return {"test": {name: [row[index] for row in rows] for index, name in enumerate(names)}}
+
+
+class TranslationRetrieval(_Local, AbsTaskRetrieval):
+    """Each sentence's translation among all translations."""
+
+    def content(self) -> Any:
+        numbers = [str(number) for number in range(len(self.own))]
+        return {
+            "test": {
+                "queries": Dataset.from_dict({"id": numbers, "text": self.own}),
+                "corpus": Dataset.from_dict({"id": numbers, "text": self.theirs}),
+                "relevant_docs": {number: {number: 1} for number in numbers},
+                "top_ranked": self.candidates(numbers),
+            }
+        }
+
+    def candidates(self, numbers: list[str]) -> dict[str, list[str]] | None:  # noqa: ARG002 - for subclasses
+        """Return which documents each query chooses from; None for all of them."""
+        return None
+
+
+class TranslationReranking(TranslationRetrieval):
+    """Each sentence's translation among ten."""
+
+    def candidates(self, numbers: list[str]) -> dict[str, list[str]] | None:
+        """Return each sentence's own translation and those of the sentences after it, around the end."""
+        ring = numbers + numbers[:_CANDIDATES]
+        count = min(_CANDIDATES, len(numbers))
+        return {number: ring[position : position + count] for position, number in enumerate(numbers)}
+
+
+_CLASSES: dict[str, tuple[type[_Local], TaskType, str]] = {
+    local.CLASSIFICATION: (TopicClassification, "Classification", "accuracy"),
+    local.CLUSTERING: (TopicClustering, "Clustering", "v_measure"),
+    local.RERANKING: (TranslationReranking, "Reranking", "map_at_1000"),
+    local.RETRIEVAL: (TranslationRetrieval, "Retrieval", "ndcg_at_10"),
+    local.STS: (TranslationSTS, "STS", "cosine_spearman"),
+}
+
+
+def open_local_task(job: Job, subset: str) -> AbsTask:
+    """Return the mteb task of one language; ``job.source`` holds its sentences.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    assert job.source is not None
+    sentences, revision = _read(job.source)
+    task, kind, metric = _CLASSES[job.task]
+    languages = {code: [f"{_ISO_639_3[code]}-{LANGUAGES[code].script}"] for code in job.subsets}
+    metadata = TaskMetadata(
+        name=job.task,
+        description=f"{kind} over parallel sentences from a file.",
+        dataset={"path": job.source.name, "revision": revision},
+        type=kind,
+        category="t2t",
+        eval_splits=["test"],
+        eval_langs=languages,
+        main_score=metric,
+    )
+    return task(metadata, subset, sentences).filter_languages(None, hf_subsets=[subset])
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path) -> tuple[ParallelSentences, str]:
+    return local.read_sentences(path), hashlib.sha256(path.read_bytes()).hexdigest()[:16]

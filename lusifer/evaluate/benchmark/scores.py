@@ -1,0 +1,86 @@
+"""From subset scores to the paper's two tables, with its figures beside the measured ones.
+
+Scores out of 100 from here on. Must not know how scores were measured or are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lusifer.evaluate.benchmark.catalogue import Catalogue
+from lusifer.evaluate.benchmark.outcome import Outcome
+from lusifer.evaluate.benchmark.published import Published
+
+Cells = dict[str, dict[str, float]]
+
+
+def summarise(catalogue: Catalogue, outcomes: Iterable[Outcome], published: Published) -> dict[str, Any]:
+    """Return all figures of a run.
+
+    Returns:
+        ``per_dataset``: {language: {task: score}}. ``per_language``: {language: {score, measured, of}}, the
+        mean over counted tasks, and how many of how many there are. ``average``: the mean of those, with the
+        number of languages. ``same_tasks``: for each model of the paper with known cells, what
+        ``per_language`` would say of it on just the tasks measured here. ``crosslingual``: {column: {score,
+        measured, of}}, the mean over languages. ``unfetched`` and ``failed``: {task: reason}.
+    """
+    outcomes = list(outcomes)
+    by_task = {outcome.task: outcome for outcome in outcomes}
+    cells = _cells(catalogue, by_task)
+    per_language = {code: _language(catalogue, code, cells[code]) for code in catalogue.languages}
+    return {
+        "per_dataset": cells,
+        "per_language": per_language,
+        "average": _average(row["score"] for row in per_language.values()),
+        "same_tasks": {
+            model: _same_tasks(catalogue, cells, theirs) for model, theirs in published.per_dataset.items()
+        },
+        "crosslingual": {
+            title: _average(_mean_of(groups, by_task[column.task]) for groups in column.subsets.values())
+            for title, column in catalogue.crosslingual.items()
+        },
+        "unfetched": {o.task: next(iter(o.unfetched.values())) for o in outcomes if o.unfetched},
+        "failed": {o.task: next(iter(o.failed.values())) for o in outcomes if o.failed},
+    }
+
+
+def _cells(catalogue: Catalogue, outcomes: Mapping[str, Outcome]) -> Cells:
+    cells: Cells = {}
+    for code in catalogue.languages:
+        scores = {t.name: _mean_of(t.subsets[code], outcomes[t.name]) for t in catalogue.tasks_of(code)}
+        cells[code] = {name: score for name, score in scores.items() if score is not None}
+    return cells
+
+
+def _mean_of(subsets: tuple[str, ...], outcome: Outcome) -> float | None:
+    """Return the mean score of subsets out of 100; None unless all of them were measured."""
+    if any(subset not in outcome.scores for subset in subsets):
+        return None
+    return 100 * sum(outcome.scores[subset] for subset in subsets) / len(subsets)
+
+
+def _language(catalogue: Catalogue, code: str, cells: Mapping[str, float]) -> dict[str, Any]:
+    counted = [task.name for task in catalogue.tasks_of(code) if task.counted]
+    return _average(cells.get(name) for name in counted)
+
+
+def _average(scores: Iterable[float | None]) -> dict[str, Any]:
+    scores = list(scores)
+    known = [score for score in scores if score is not None]
+    return {
+        "score": sum(known) / len(known) if known else None,
+        "measured": len(known),
+        "of": len(scores),
+    }
+
+
+def _same_tasks(
+    catalogue: Catalogue, cells: Cells, theirs: Mapping[str, Mapping[str, float]]
+) -> dict[str, float | None]:
+    """Return a published model's means over the tasks measured here, for each language with any."""
+    means: dict[str, float | None] = {}
+    for code, own in cells.items():
+        counted = [task.name for task in catalogue.tasks_of(code) if task.counted]
+        means[code] = _average(theirs.get(code, {}).get(name) for name in counted if name in own)["score"]
+    return means

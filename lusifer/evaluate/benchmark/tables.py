@@ -1,0 +1,135 @@
+"""Show a run as the paper's tables in Markdown, published rows beside the measured one.
+
+Knows the shape that ``scores.summarise`` gives. Must not know how anything was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lusifer.evaluate.benchmark.catalogue import Catalogue
+from lusifer.evaluate.benchmark.published import Published
+
+_UNCOUNTED = "† not in the paper's tables, not counted in the mean."
+_PARTIAL = "A score with a fraction is the mean of only so many of the datasets or languages it should have."
+
+
+def to_markdown(report: dict[str, Any], catalogue: Catalogue, published: Published) -> str:
+    """Return the whole report: both tables, every cell, and what is missing."""
+    run = report["run"]
+    parts = [
+        f"# Benchmark of {run['model']} ({run['fingerprint']})",
+        f"`{run['command']}` with mteb {run['mteb']} on {run['machine']}, {run['date']}. {_scope(catalogue)}",
+        per_language_table(report, published),
+    ]
+    if catalogue.crosslingual:
+        parts.append(crosslingual_table(report, published))
+    parts += [_cells(report, catalogue, code, published) for code in catalogue.languages]
+    parts += [
+        f"## {title}\n\n" + "\n".join(f"- {task}: {reason}" for task, reason in report[key].items())
+        for key, title in (("unfetched", "Could not be fetched"), ("failed", "Could not be measured"))
+        if report[key]
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def list_tasks(catalogue: Catalogue) -> str:
+    """Return the tasks of a catalogue as a table, and how many there are."""
+    rows = [
+        [
+            task.name,
+            task.kind,
+            " ".join(task.subsets),
+            task.split,
+            task.metric,
+            "yes" if task.counted else "no",
+        ]
+        for task in catalogue.tasks.values()
+    ]
+    pairs = sum(len(task.subsets) for task in catalogue.tasks.values())
+    head = ["dataset", "kind", "languages", "split", "metric", "counted"]
+    end = f"{len(rows)} datasets, {pairs} pairs of dataset and language"
+    return _table(head, rows, text=len(head)) + f"\n\n{end}."
+
+
+def _scope(catalogue: Catalogue) -> str:
+    count = len(catalogue.tasks)
+    if catalogue.source is None:
+        return f"{count} tasks. {_PARTIAL}"
+    return (
+        f"{count} local tasks made of {catalogue.source.name}: they show that everything works and compare "
+        "models with each other, but **the published rows are of other datasets**."
+    )
+
+
+def per_language_table(report: dict[str, Any], published: Published) -> str:
+    """Return Table 1: a column for each language, then the average."""
+    measured = report["per_language"]
+    codes = [code for code in published.languages if code in measured]
+    rows = [[_bold(report), *(_part(measured[code]) for code in codes), _part(report["average"])]]
+    if any(row["measured"] < row["of"] for row in measured.values()):
+        for model, means in report["same_tasks"].items():
+            if any(means.values()):
+                rows.append([f"{model}, same datasets", *(_score(means.get(code)) for code in codes), ""])
+    for model, figures in published.per_language.items():
+        by_code = dict(zip(published.languages, figures, strict=False))
+        # The paper's average is over all 14 languages, no fair neighbour for fewer.
+        average = _score(figures[-1]) if len(codes) == len(published.languages) else ""
+        rows.append([model, *(_score(by_code[code]) for code in codes), average])
+    return (
+        "## Table 1: per language\n\n"
+        + _table(["model", *codes, "Avg"], rows)
+        + "\n\nBelow the measured row: the paper's, as printed. * trained on much multilingual data."
+    )
+
+
+def crosslingual_table(report: dict[str, Any], published: Published) -> str:
+    """Return Table 2: a column for each cross-lingual dataset, then the average."""
+    measured = report["crosslingual"]
+    scores = [row["score"] for row in measured.values()]
+    known = [score for score in scores if score is not None]
+    average = {
+        "score": sum(known) / len(known) if known else None,
+        "measured": len(known),
+        "of": len(scores),
+    }
+    rows = [[_bold(report), *map(_part, measured.values()), _part(average)]]
+    if set(measured) <= set(published.datasets):
+        for model, figures in published.crosslingual.items():
+            by_title = dict(zip(published.datasets, figures, strict=False))
+            last = _score(figures[-1]) if len(measured) == len(published.datasets) else ""
+            rows.append([model, *(_score(by_title[title]) for title in measured), last])
+    return "## Table 2: cross-lingual\n\n" + _table(["model", *measured, "Avg"], rows)
+
+
+def _cells(report: dict[str, Any], catalogue: Catalogue, code: str, published: Published) -> str:
+    rows = []
+    models = list(published.per_dataset) if catalogue.source is None else []
+    for task in catalogue.tasks_of(code):
+        own = report["per_dataset"][code].get(task.name)
+        theirs = [_score(published.per_dataset[model][code].get(task.name)) for model in models]
+        mark = "" if task.counted else " †"
+        rows.append([task.name + mark, task.kind, task.metric, task.split, _score(own), *theirs])
+    note = "" if all(task.counted for task in catalogue.tasks_of(code)) else f"\n\n{_UNCOUNTED}"
+    head = ["dataset", "kind", "metric", "split", report["run"]["model"], *models]
+    return f"## {code}\n\n" + _table(head, rows, text=4) + note
+
+
+def _bold(report: dict[str, Any]) -> str:
+    return f"**{report['run']['model']}**"
+
+
+def _part(row: dict[str, Any]) -> str:
+    """Return a mean, and of how many scores it is if some are missing."""
+    text = _score(row["score"])
+    return text if row["measured"] in (0, row["of"]) else f"{text} ({row['measured']}/{row['of']})"
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], text: int = 1) -> str:
+    line = ["---"] * text + ["---:"] * (len(header) - text)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, line, *rows))
