@@ -52,7 +52,7 @@ class Lusifer(nn.Module):
         self.language_model = LanguageModel(config.language_model)
         self.projection: nn.Sequential | None = None
         if config.projection:
-            self.projection = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+            self.projection = build_projection(width)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, placement: Placement = "text") -> Output:
         """Embed a batch.
@@ -71,6 +71,11 @@ class Lusifer(nn.Module):
             kind = next(self.projection.parameters()).dtype
             reps = self.projection(pooled.to(kind)).float()
         return Output(encoded, inputs, mask, states, pooled, reps)
+
+
+def build_projection(width: int) -> nn.Sequential:
+    """Return a new output projection: Linear-ReLU-Linear, all of one width."""
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
 
 
 @torch.no_grad()

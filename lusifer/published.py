@@ -86,10 +86,8 @@ def read_published(folder: Path, data: Mapping[str, Any]) -> tuple[PublishedConf
     if "lora_r" in data:
         used.setdefault("loar_r", data["lora_r"])
     published = read_fields(PublishedConfig, used)
-    inner = _backbone(folder, published.universal_learner_name_or_path, "xlm-roberta")
-    outer = _backbone(folder, published.encoder_name_or_path, "mistral")
-    # XLM-R numbers its positions from the padding id on.
-    positions = int(inner.get("max_position_embeddings", 514)) - int(inner.get("pad_token_id", 1)) - 1
+    inner = read_backbone(folder, published.universal_learner_name_or_path, "xlm-roberta")
+    outer = read_backbone(folder, published.encoder_name_or_path, "mistral")
     config = ModelConfig(
         name=folder.name,
         encoder=EncoderConfig.xlm_roberta(inner),
@@ -98,13 +96,30 @@ def read_published(folder: Path, data: Mapping[str, Any]) -> tuple[PublishedConf
         pooling=published.pooling_method,
         projection=True,
         prompts=PROMPTS,
-        max_tokens=min(_LONGEST, positions),
+        max_tokens=longest_input(inner),
     )
     return published, config
 
 
-def _backbone(folder: Path, name: str, kind: str) -> dict[str, Any]:
-    """Return a backbone's configuration, reduced to what shapes the model."""
+def longest_input(encoder: Mapping[str, Any]) -> int:
+    """Return how many tokens an XLM-RoBERTa of this configuration reads, 512 at most."""
+    # XLM-R numbers its positions from the padding id on.
+    positions = int(encoder.get("max_position_embeddings", 514)) - int(encoder.get("pad_token_id", 1)) - 1
+    return min(_LONGEST, positions)
+
+
+def read_backbone(folder: Path, name: str, kind: str) -> dict[str, Any]:
+    """Return a backbone's configuration, reduced to what shapes the model.
+
+    Args:
+        folder: where else than the working directory to look for it; see ``backbone_file``.
+        name: the backbone's folder or hub id.
+        kind: what its ``model_type`` must be.
+
+    Raises:
+        CheckpointError: it cannot be found or read.
+        ConfigError: it is of another kind.
+    """
     path = backbone_file(folder, name, "config.json")
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ Must not know texts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -79,14 +79,37 @@ def save_model(folder: Path, model: Lusifer, tokenizer: Tokenizer) -> None:
     Raises:
         CheckpointError: a parameter holds NaN or infinity.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.named_parameters()}
+    save_tensors(folder, dict(model.named_parameters()), model.config, tokenizer)
+
+
+def save_tensors(
+    folder: Path, parameters: Mapping[str, Tensor], config: ModelConfig, tokenizer: Tokenizer
+) -> None:
+    """Write a whole model, given as its parameters by name, in our own format.
+
+    Raises:
+        CheckpointError: a parameter holds NaN or infinity.
+    """
+    save_weights(folder / WEIGHTS, parameters)
+    tokenizer.save(str(folder / TOKENIZER), pretty=False)
+    (folder / CONFIG).write_text(config.to_json(), encoding="utf-8")
+
+
+def save_weights(path: Path, parameters: Mapping[str, Tensor]) -> None:
+    """Write tensors to a safetensors file that others may read, if the process lets them.
+
+    Raises:
+        CheckpointError: one holds NaN or infinity.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in parameters.items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"tensor {name} holds NaN or infinity", hint="look for a diverged run")
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    tokenizer.save(str(folder / TOKENIZER), pretty=False)
-    (folder / CONFIG).write_text(model.config.to_json(), encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(mode)
 
 
 def _open_own(folder: Path, shapes: dict[str, tuple[int, ...]], projected: bool) -> Callable[[str], Tensor]:

@@ -45,5 +45,36 @@ def mini(
     _say(f"wrote {folder}")
 
 
+@app.command()
+def align(
+    config: Annotated[Path, typer.Argument(help="TOML file; docs/training.md explains it.")],
+) -> None:
+    """Stage 1 of LUSIFER: make a multilingual encoder readable for a language model."""
+    from lusifer.train.stages.align import align as run
+    from lusifer.train.stages.settings import AlignConfig
+
+    run(AlignConfig.read(config), _say)
+
+
+@app.command()
+def finetune(
+    config: Annotated[Path, typer.Argument(help="TOML file; docs/training.md explains it.")],
+) -> None:
+    """Stage 2 of LUSIFER: train the aligned model on questions and passages."""
+    from lusifer.train.stages.finetune import finetune as run
+    from lusifer.train.stages.settings import FinetuneConfig
+
+    run(FinetuneConfig.read(config), _say)
+
+
+@app.command()
+def toy(folder: Annotated[Path, typer.Argument(help="Folder to write to; made if missing.")]) -> None:
+    """Write tiny backbones, examples and configurations to try align and finetune on."""
+    from lusifer.train.stages.toy import write_toy
+
+    for path in write_toy(folder):
+        _say(f"wrote {path}")
+
+
 def _say(line: str) -> None:
     typer.echo(line, err=True)

@@ -111,7 +111,7 @@ class ContrastiveLoss:
 
 
 def _mean_over_pairs(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    """Average ``-log(e^p / (e^p + sum e^n))`` over all positive pairs; 0, with a gradient of 0, without any."""
+    """Average ``-log(e^p / (e^p + sum e^n))`` over all positive pairs; 0 where there are none."""
     if not positive.any():
         return scores.sum() * 0.0
     against = torch.logsumexp(scores.masked_fill(~negative, -torch.inf), dim=-1, keepdim=True)
