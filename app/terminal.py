@@ -12,7 +12,6 @@ from rich.padding import Padding
 from rich.text import Text
 
 from app.marks import excerpt_passage
-from app.search.calibrate import WEAK
 from app.search.results import Hit, Passage, SearchResult
 from lusifer.languages import LANGUAGES
 
@@ -24,11 +23,11 @@ def print_result(result: SearchResult, console: Console | None = None) -> None:
     """Print the hits of a search."""
     console = console or Console(highlight=False)
     _put(console, _summary(result), 0)
-    if result.hits and result.offset == 0 and result.hits[0].score < WEAK:
-        _put(console, Text("Nothing matches closely; these are the nearest passages.", "yellow"), 0)
+    if result.hits and not result.good_match:
+        _put(console, Text("Nothing good was found; these are the nearest passages.", "yellow"), 0)
     for number, hit in enumerate(result.hits, result.offset + 1):
         console.print()
-        _put(console, _headline(number, hit), 0)
+        _put(console, _headline(number, hit, result.weak_below), 0)
         _put(console, Text(_clean(hit.document.path), "dim"), _INDENT)
         _put(console, _quote(hit.passages[0], hit.document.title), _INDENT)
     shown = result.offset + len(result.hits)
@@ -52,13 +51,13 @@ def _summary(result: SearchResult) -> Text:
     return Text(f"{result.total} {noun} · {asked} · {result.took_ms:.0f} ms", "dim")
 
 
-def _headline(number: int, hit: Hit) -> Text:
+def _headline(number: int, hit: Hit, weak_below: float) -> Text:
     language = LANGUAGES.get(hit.document.language)
     name = f"{language.endonym} ({language.code})" if language else hit.document.language
     line = Text(f"{number:2}. ")
     line.append(_clean(hit.document.title), "bold")
     line.append(f"  [{name}]", "cyan")
-    line.append(f"  {hit.score:.0%}", "green" if hit.score >= WEAK else "dim")
+    line.append(f"  {hit.score:.0%}", "green" if hit.score >= weak_below else "dim")
     return line
 
 

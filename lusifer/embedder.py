@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,11 @@ class Embedder:
     def dimensions(self) -> int:
         """Width of a vector."""
         return self._backend.dimensions
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """Numbers that turn similarities into scores, as whoever calibrated the model wrote them."""
+        return self.config.calibration
 
     def embed_documents(self, texts: Sequence[str], instruction: str = "") -> NDArray[np.float32]:
         """Return the vectors of passages, ``(len(texts), dimensions)``, in the order given.

@@ -13,7 +13,12 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from store.fusion import FusionParameters
+
 Vector: TypeAlias = NDArray[np.float32]
+
+#: Cosines of an answer's ``nearest``.
+NEAREST = 50
 
 FacetField: TypeAlias = Literal["language", "document_language", "folder"]
 
@@ -105,6 +110,8 @@ class Query:
         offset: how many documents to leave out first.
         chunks_per_document: how many chunks of each document are wanted.
         candidates: how many chunks each half contributes before fusion.
+        language: ISO 639-1 code of the question, if that is to matter to the fusion; empty if not.
+        fusion: how dense and lexical evidence become one score; None for the store's own way.
     """
 
     vector: Vector
@@ -114,6 +121,8 @@ class Query:
     offset: int = 0
     chunks_per_document: int = 3
     candidates: int = 200
+    language: str = ""
+    fusion: FusionParameters | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +134,14 @@ class ScoredChunk:
         score: fused score, higher is better; comparable within one answer only.
         similarity: cosine of the question's and the passage's vectors, -1 to 1.
         lexical: lexical (BM25-weighted) score, 0 where no word is shared.
+        coverage: share of the question that this score is worth, 0 to 1.
     """
 
     chunk: Chunk
     score: float
     similarity: float
     lexical: float
+    coverage: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +165,15 @@ class Answer:
         total: how many documents are among the candidates in all, pages before and after included.
         languages: number of found documents by the language of their best chunk, over all pages.
         folders: number of found documents by ``folder``, over all pages.
+        nearest: cosines of the chunks nearest to the question, found by vector alone, the highest first; at
+            most ``NEAREST`` of them. They say how near anything comes to this question.
     """
 
     documents: tuple[DocumentHits, ...]
     total: int
     languages: dict[str, int]
     folders: dict[str, int]
+    nearest: tuple[float, ...] = ()
 
 
 class Store(Protocol):

@@ -15,6 +15,7 @@ import numpy as np
 
 from store.analyser import SparseVector, query_vector
 from store.base import (
+    NEAREST,
     Answer,
     Chunk,
     DocumentHits,
@@ -48,13 +49,23 @@ class Grouping(NamedTuple):
     folder: str
 
 
+class Evidence(NamedTuple):
+    """What both halves say of each candidate, as ``fuse`` takes it, and the nearest cosines."""
+
+    ids: list[int]
+    similarities: list[float]
+    lexical: list[float]
+    ideal: float
+    nearest: tuple[float, ...]
+
+
 class Collection:
     """A ``Store`` over an ``Engine``.
 
     Args:
         engine: where the points are.
         exclusive: whether nobody else can write to the engine, so that an order once sorted may be kept.
-        fusion: how dense and lexical evidence become one score.
+        fusion: how dense and lexical evidence become one score, where a question does not say.
     """
 
     def __init__(
@@ -91,8 +102,17 @@ class Collection:
 
     def search(self, query: Query) -> Answer:
         check_query(query, self.schema)
-        fused = self._candidates(query)
-        groupings = self._grouping([one.id for one in fused])
+        evidence = self._candidates(query)
+        groupings = self._grouping(evidence.ids)
+        own = [bool(query.language) and _language(groupings.get(id)) == query.language for id in evidence.ids]
+        fused = fuse(
+            evidence.ids,
+            evidence.similarities,
+            evidence.lexical,
+            evidence.ideal,
+            query.fusion or self._fusion,
+            own=own,
+        )
         groups = group(
             fused, {id: grouping.document_id for id, grouping in groupings.items()}, query.chunks_per_document
         )
@@ -102,6 +122,7 @@ class Collection:
             total=len(groups),
             languages=_ordered(Counter(grouping.language for grouping in best)),
             folders=_ordered(Counter(grouping.folder for grouping in best)),
+            nearest=evidence.nearest,
         )
 
     def _grouping(self, ids: list[int]) -> dict[int, Grouping]:
@@ -113,8 +134,8 @@ class Collection:
         known.update({one.id.int: Grouping(**one.payload) for one in records})
         return {id: known[id] for id in ids if id in known}
 
-    def _candidates(self, query: Query) -> list[Fused[int]]:
-        """Fuse both halves' candidates, having asked each half about those it did not name itself.
+    def _candidates(self, query: Query) -> Evidence:
+        """Gather both halves' candidates, having asked each half about those it did not name itself.
 
         Ids are integers here: there are many of them, and UUIDs hash slowly.
         """
@@ -143,7 +164,8 @@ class Collection:
         # A point that was removed between the two questions has no similarity and is left out.
         ids = list(similarities)
         words = [lexical.get(id, 0.0) for id in ids]
-        return fuse(ids, list(similarities.values()), words, self._ideal(terms), self._fusion)
+        nearest = tuple(one.score for one in found[0][:NEAREST])
+        return Evidence(ids, list(similarities.values()), words, self._ideal(terms), nearest)
 
     def _ideal(self, terms: SparseVector) -> float:
         """Score a chunk of average length that holds every term of the question once."""
@@ -174,7 +196,7 @@ class Collection:
         hits = []
         for document, chunks in groups:
             scored = tuple(
-                ScoredChunk(found[one.id], one.score, one.similarity, one.lexical)
+                ScoredChunk(found[one.id], one.score, one.similarity, one.lexical, one.coverage)
                 for one in chunks
                 if one.id in found  # another program may have removed it since it was ranked
             )
@@ -265,6 +287,10 @@ def unpack(records: Sequence[Record], schema: Schema) -> tuple[list[Chunk], Vect
     """Turn records with vectors into chunks and their vectors, shape (n, dimensions)."""
     vectors = np.array([record.dense for record in records], np.float32).reshape(-1, schema.dimensions)
     return [restore(record.id, record.payload) for record in records], vectors
+
+
+def _language(grouping: Grouping | None) -> str:
+    return "" if grouping is None else grouping.language
 
 
 def _ordered(counts: dict[str, int]) -> dict[str, int]:

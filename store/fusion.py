@@ -33,6 +33,8 @@ class FusionParameters:
     Attributes:
         method: ``convex`` adds the scores themselves, ``rrf`` the reciprocals of the ranks.
         lexical_weight: weight of the lexical half; the dense half weighs 1.
+        own_weight: the same for candidates in the question's own language; None for no difference.
+        own_handicap: what the score of those is lowered by, in units of the cosine (``convex`` only).
         full_coverage: share of the question the best lexical hit must cover for the lexical half to count
             in full; below it, it is damped in proportion. 0 switches damping off.
         rrf_constant: the k of reciprocal rank fusion; higher lets the first ranks stand out less.
@@ -40,6 +42,8 @@ class FusionParameters:
 
     method: Literal["convex", "rrf"] = "convex"
     lexical_weight: float = 0.5
+    own_weight: float | None = None
+    own_handicap: float = 0.0
     full_coverage: float = 1.0
     rrf_constant: int = 60
 
@@ -48,12 +52,16 @@ DEFAULT_PARAMETERS = FusionParameters()
 
 
 class Fused(NamedTuple, Generic[Id]):
-    """A candidate after fusion. ``score`` is at most 1; ``lexical`` is the engine's raw BM25 score."""
+    """A candidate after fusion. ``score`` is at most 1; ``lexical`` is the engine's raw BM25 score.
+
+    ``coverage`` is the share of the question that the lexical score is worth, 0 to 1.
+    """
 
     id: Id
     score: float
     similarity: float
     lexical: float
+    coverage: float
 
 
 def fuse(
@@ -62,6 +70,8 @@ def fuse(
     lexical: ArrayLike,
     ideal: float,
     parameters: FusionParameters = DEFAULT_PARAMETERS,
+    *,
+    own: ArrayLike = False,
 ) -> list[Fused[Id]]:
     """Order candidates by both kinds of evidence.
 
@@ -71,24 +81,35 @@ def fuse(
         lexical: lexical score of each candidate, 0 where no word is shared, shape (n,).
         ideal: lexical score of a chunk that holds the whole question; 0 if the question has no words.
         parameters: method and weights.
+        own: whether each candidate is in the question's language, shape (n,), or one answer for all.
 
     Returns:
         all candidates, best first; equal scores in order of id. Convex scores are the weighted mean of cosine
-        and coverage, so they lie between -1 and 1; RRF scores are 1 for the first of both lists.
+        and coverage, less the handicap, so they are at most 1; RRF scores are 1 for the first of both lists.
     """
     cosines: NDArray[np.float64] = np.asarray(similarities, np.float64).round(DECIMALS)
     words: NDArray[np.float64] = np.asarray(lexical, np.float64).round(DECIMALS)
-    weight = parameters.lexical_weight
-    damping = damp(words, ideal, parameters.full_coverage)
+    covered = coverage(words, ideal).round(DECIMALS)
+    same = np.broadcast_to(np.asarray(own, np.bool_), cosines.shape)
+    weights, largest = _weights(same, parameters)
+    trust = weights * damp(words, ideal, parameters.full_coverage)
     if parameters.method == "convex":
-        scores = cosines + weight * damping * coverage(words, ideal)
+        scores = cosines + trust * covered - parameters.own_handicap * same
     else:
         constant = parameters.rrf_constant
         scores = (constant + 1) / (constant + ranks(cosines))
-        scores += weight * damping * np.where(words > 0, (constant + 1) / (constant + ranks(words)), 0.0)
-    scores = np.round(scores / (1 + weight), DECIMALS)
-    fused = [Fused(*row) for row in zip(ids, scores.tolist(), cosines.tolist(), words.tolist(), strict=True)]
+        scores += trust * np.where(words > 0, (constant + 1) / (constant + ranks(words)), 0.0)
+    scores = np.round(scores / (1 + largest), DECIMALS)
+    columns = (scores.tolist(), cosines.tolist(), words.tolist(), covered.tolist())
+    fused = [Fused(*row) for row in zip(ids, *columns, strict=True)]
     return sorted(fused, key=lambda one: (-one.score, one.id))
+
+
+def _weights(own: NDArray[np.bool_], parameters: FusionParameters) -> tuple[NDArray[np.float64], float]:
+    """Weigh the words of each candidate; also the larger of both weights, whoever is among the candidates."""
+    other = parameters.lexical_weight
+    same = other if parameters.own_weight is None else parameters.own_weight
+    return np.where(own, same, other), max(same, other)
 
 
 def coverage(lexical: ArrayLike, ideal: float) -> NDArray[np.float64]:

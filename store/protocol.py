@@ -26,7 +26,7 @@ from store.base import Schema
 from store.errors import StoreUnavailable
 
 #: Clients and owner must agree on this; raise it when messages or stored points change.
-PROTOCOL = f"1/{ANALYSER_VERSION}"
+PROTOCOL = f"2/{ANALYSER_VERSION}"
 #: Longest address of a Unix socket that every system accepts, with room to spare.
 MAX_ADDRESS_BYTES = 100
 #: How long either side may take to prove that it knows the key.

@@ -16,6 +16,8 @@ EXAMPLE: dict[str, Any] = {
     "query": "how do bees survive the winter?",
     "language": {"code": "en", "confidence": 0.99},
     "total": 1,
+    "good_match": True,
+    "weak_below": 0.2,
     "offset": 0,
     "limit": 10,
     "hits": [

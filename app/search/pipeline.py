@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from app.search.calibrate import Calibration, never_rising, score
+from app.search.calibrate import Asked, Calibration, Evidence, fusion_for, never_rising, score, weak_below
 from app.search.highlight import Candidate, Span
 from app.search.request import SearchRequest
 from app.search.results import (
@@ -32,13 +32,17 @@ class Found:
         total: documents found.
         documents: those of this page.
         scores: the score of each of them.
+        best: the score of the first document of all, which may be on a page before; 0 if there is none.
         facets: counts by language and folder.
+        asked: what scores depend on besides the passage.
     """
 
     total: int
     documents: tuple[DocumentHits, ...]
     scores: tuple[float, ...]
+    best: float
     facets: Facets
+    asked: Asked
 
     @property
     def passages(self) -> list[Candidate]:
@@ -59,7 +63,13 @@ def question_language(request: SearchRequest) -> QueryLanguage:
 
 
 def find(
-    store: Store, request: SearchRequest, vector: Vector, *, candidates: int, calibration: Calibration
+    store: Store,
+    request: SearchRequest,
+    vector: Vector,
+    language: QueryLanguage,
+    *,
+    candidates: int,
+    calibration: Calibration | None,
 ) -> Found:
     """Ask the store.
 
@@ -69,22 +79,28 @@ def find(
         store: where to look.
         request: the checked request.
         vector: the question's vector, shape (dimensions,).
+        language: the language the question is taken to be in.
         candidates: passages that each half of the search contributes.
-        calibration: the model's map to scores.
+        calibration: how the model's evidence is fused and scored, if that was measured.
     """
+    asked = Asked(language.code, language.confidence)
     query = Query(
         vector,
         request.text,
         request.filter(),
         documents=request.offset + request.limit,
         candidates=candidates,
+        language=asked.language,
+        fusion=fusion_for(calibration, asked),
     )
     answer = store.search(query)
-    raw = [max(_raw(hit, calibration) for hit in document.chunks) for document in answer.documents]
+    asked = replace(asked, nearest=answer.nearest)
+    raw = [max(_raw(hit, asked, calibration) for hit in document.chunks) for document in answer.documents]
     scores = never_rising(raw, page=request.limit)
     facets = _facets(store, request, query, answer)
     page = slice(request.offset, request.offset + request.limit)
-    return Found(answer.total, answer.documents[page], tuple(scores[page]), facets)
+    best = scores[0] if scores else 0.0
+    return Found(answer.total, answer.documents[page], tuple(scores[page]), best, facets, asked)
 
 
 def _facets(store: Store, request: SearchRequest, query: Query, answer: Answer) -> Facets:
@@ -109,7 +125,7 @@ def assemble(
     found: Found,
     marks: Sequence[Span | None],
     *,
-    calibration: Calibration,
+    calibration: Calibration | None,
     took_ms: float,
 ) -> SearchResult:
     """Make the result object; ``marks`` has one entry for each of ``found.passages``."""
@@ -117,11 +133,13 @@ def assemble(
     rest = list(marks)
     for document, top in zip(found.documents, found.scores, strict=True):
         own, rest = rest[: len(document.chunks)], rest[len(document.chunks) :]
-        hits.append(_hit(document, top, own, calibration))
+        hits.append(_hit(document, top, own, found.asked, calibration))
     return SearchResult(
         query=request.text,
         language=language,
         total=found.total,
+        good_match=found.best >= weak_below(calibration),
+        weak_below=weak_below(calibration),
         offset=request.offset,
         limit=request.limit,
         hits=hits,
@@ -130,12 +148,18 @@ def assemble(
     )
 
 
-def _hit(document: DocumentHits, top: float, marks: Sequence[Span | None], calibration: Calibration) -> Hit:
+def _hit(
+    document: DocumentHits,
+    top: float,
+    marks: Sequence[Span | None],
+    asked: Asked,
+    calibration: Calibration | None,
+) -> Hit:
     chunk = document.chunks[0].chunk
     passages = []
     ceiling = top
     for number, (scored, mark) in enumerate(zip(document.chunks, marks, strict=True)):
-        ceiling = top if number == 0 else min(ceiling, _raw(scored, calibration))
+        ceiling = top if number == 0 else min(ceiling, _raw(scored, asked, calibration))
         passages.append(_passage(scored, ceiling, mark))
     reference = DocumentRef(
         id=document.document_id,
@@ -165,5 +189,5 @@ def _passage(scored: ScoredChunk, value: float, mark: Span | None) -> Passage:
     )
 
 
-def _raw(hit: ScoredChunk, calibration: Calibration) -> float:
-    return score(hit.similarity, hit.lexical, calibration)
+def _raw(hit: ScoredChunk, asked: Asked, calibration: Calibration | None) -> float:
+    return score(Evidence(hit.similarity, hit.lexical, hit.coverage, hit.chunk.language), asked, calibration)

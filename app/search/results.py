@@ -36,7 +36,7 @@ class Passage(BaseModel):
     start: int = Field(description="Offset of the passage in the document's text, in characters.")
     end: int = Field(description="Offset of the character after the passage.")
     language: str = Field(description="ISO 639-1 code of the passage.")
-    score: float = Field(ge=0, le=1)
+    score: float = Field(ge=0, le=1, description="How likely it is that the passage answers the question.")
     highlights: list[tuple[int, int]] = Field(
         description="Best matching sentence: [start, end] offsets in `text`, always whole sentences."
     )
@@ -66,6 +66,13 @@ class SearchResult(BaseModel):
     query: str
     language: QueryLanguage
     total: int = Field(description="Documents found, all pages together.")
+    good_match: bool = Field(
+        description="Whether the best document of all pages is likely about what was asked; if not, nothing "
+        "good was found and the hits are merely the nearest."
+    )
+    weak_below: float = Field(
+        ge=0, le=1, description="Hits that score less are most likely irrelevant."
+    )
     offset: int = Field(description="Documents left out before this page.")
     limit: int = Field(description="Most documents on this page.")
     hits: list[Hit]

@@ -21,6 +21,15 @@ from app.search.results import SearchResult
 from store.base import Store
 
 
+def calibration_of(model: Embedding) -> Calibration | None:
+    """Return how a model's evidence is to be fused and scored; None for a model that was never calibrated.
+
+    Raises:
+        ConfigError: the model's calibration cannot be read.
+    """
+    return Calibration.read(getattr(model, "calibration", None))
+
+
 def search_once(
     store: Store,
     model: Embedding,
@@ -34,13 +43,14 @@ def search_once(
     Raises:
         RequestError: the request cannot be answered as it is.
         StoreError: the store cannot be asked.
+        ConfigError: the model's calibration cannot be read.
     """
     began = time.perf_counter()
     request = check_request(request, limits or Limits())
-    calibration = Calibration()
+    calibration = calibration_of(model)
     language = question_language(request)
     vector = model.embed_query(request.text)[0]
-    found = find(store, request, vector, candidates=candidates, calibration=calibration)
+    found = find(store, request, vector, language, candidates=candidates, calibration=calibration)
     plan = plan_sentences(found.passages)
     marks = best_sentences(plan, model.embed_documents(list(plan.texts)), vector)
     took = (time.perf_counter() - began) * 1000
@@ -80,7 +90,7 @@ class SearchService:
         self._candidates = candidates
         self._questions = MicroBatcher(model.embed_query, executor, wait=batch_wait, size=64)
         self._sentences = MicroBatcher(model.embed_documents, executor, wait=0)
-        self._calibration = Calibration()
+        self._calibration = calibration_of(model)
 
     async def search(self, request: SearchRequest) -> SearchResult:
         """Answer one question.
@@ -98,7 +108,12 @@ class SearchService:
         found = await asyncio.to_thread(
             self._ask,
             lambda store: find(
-                store, request, vector, candidates=self._candidates, calibration=self._calibration
+                store,
+                request,
+                vector,
+                language,
+                candidates=self._candidates,
+                calibration=self._calibration,
             ),
         )
         plan = plan_sentences(found.passages)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from app.marks import Excerpt, excerpt_passage
-from app.search.calibrate import WEAK
 from app.search.results import HEADING_SEPARATOR, Hit, Passage, SearchResult
 from app.web.languages import language_of
 from app.web.query import PAGE_SIZE, PageQuery
@@ -77,12 +76,12 @@ class ResultsView:
 def view_results(result: SearchResult, query: PageQuery, *, most_pages: int) -> ResultsView:
     """Prepare a result for the page."""
     root = common_root([*result.facets.folder])
-    hits = tuple(_view_hit(hit, root, query.q) for hit in result.hits)
+    hits = tuple(_view_hit(hit, root, query.q, result.weak_below) for hit in result.hits)
     pages = max(1, min(most_pages, math.ceil(result.total / PAGE_SIZE)))
     return ResultsView(
         hits=hits,
         total=result.total,
-        weak=bool(hits) and query.page == 1 and hits[0].weak,
+        weak=bool(hits) and not result.good_match,
         query_language=language_of(result.language.code),
         confidence=round(result.language.confidence * 100),
         detected=not query.qlang,
@@ -96,7 +95,7 @@ def view_results(result: SearchResult, query: PageQuery, *, most_pages: int) -> 
     )
 
 
-def _view_hit(hit: Hit, root: str, q: str) -> HitView:
+def _view_hit(hit: Hit, root: str, q: str, weak_below: float) -> HitView:
     document = hit.document
     passages = tuple(
         _view_passage(passage, document.id, document.title, q, _OTHER_BUDGET if number else _FIRST_BUDGET)
@@ -108,7 +107,7 @@ def _view_hit(hit: Hit, root: str, q: str) -> HitView:
         full_path=document.path,
         language=language_of(document.language),
         percent=round(hit.score * 100),
-        weak=hit.score < WEAK,
+        weak=hit.score < weak_below,
         address=passages[0].address,
         passages=passages,
     )

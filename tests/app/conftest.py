@@ -18,7 +18,18 @@ from tokenizers.models import WordLevel
 from app.main import create_app
 from app.settings import Settings
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
-from store.base import Answer, Chunk, DocumentHits, FacetField, Filter, Query, Schema, ScoredChunk, Vector
+from store.base import (
+    NEAREST,
+    Answer,
+    Chunk,
+    DocumentHits,
+    FacetField,
+    Filter,
+    Query,
+    Schema,
+    ScoredChunk,
+    Vector,
+)
 from store.errors import StoreMissing
 
 DIMENSIONS = 64
@@ -104,7 +115,9 @@ class MemoryStore:
             if _matches(chunk, query.filter):
                 similarity = float(row @ query.vector)
                 lexical = float(len(words & set(chunk.text.lower().split())))
-                scored.append(ScoredChunk(chunk, similarity + 0.05 * lexical, similarity, lexical))
+                covered = lexical / max(len(words), 1)
+                score = similarity + 0.05 * lexical
+                scored.append(ScoredChunk(chunk, score, similarity, lexical, covered))
         scored.sort(key=lambda hit: (-hit.score, hit.chunk.path, hit.chunk.position))
         groups: dict[str, list[ScoredChunk]] = {}
         for hit in scored[: query.candidates]:
@@ -117,6 +130,7 @@ class MemoryStore:
             total=len(documents),
             languages=dict(Counter(document.chunks[0].chunk.language for document in documents)),
             folders=dict(Counter(document.chunks[0].chunk.folder for document in documents)),
+            nearest=tuple(sorted((hit.similarity for hit in scored), reverse=True)[:NEAREST]),
         )
 
     def facet(self, field: FacetField, filter: Filter = EVERYTHING) -> dict[str, int]:

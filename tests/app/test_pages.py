@@ -161,8 +161,8 @@ def test_no_hits_helps(client: TestClient) -> None:
 
 
 def test_far_hits_are_called_so(client: TestClient) -> None:
-    assert "Nothing here matches closely" in client.get("/?q=zzzz+yyyy").text
-    assert "Nothing here matches closely" not in client.get("/?q=bees+winter").text
+    assert "Nothing good was found" in client.get("/?q=zzzz+yyyy").text
+    assert "Nothing good was found" not in client.get("/?q=bees+winter").text
 
 
 def test_days_of_change_narrow(client: TestClient) -> None:

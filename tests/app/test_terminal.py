@@ -59,7 +59,7 @@ def test_text_of_documents_cannot_steer_the_terminal(store: MemoryStore, model: 
 
 
 def test_far_hits_are_called_so(store: MemoryStore, model: WordModel) -> None:
-    assert "Nothing matches closely" in printed(store, model, SearchRequest("zzzz yyyy"))
+    assert "Nothing good was found" in printed(store, model, SearchRequest("zzzz yyyy"))
 
 
 def test_nothing_found(store: MemoryStore, model: WordModel) -> None:

@@ -17,7 +17,9 @@ from qdrant_client import QdrantClient
 from store_corpus import CODES, DIMENSIONS, KINDS, SCHEMA, TEXTS, end_owner, make_chunks, make_vectors
 
 from store import Answer, Chunk, Filter, InvalidRequest, Query, Schema, Store, copy_store, open_store
+from store.base import NEAREST
 from store.embedded import Embedded
+from store.fusion import FusionParameters
 from store.remote import open_client
 
 # What the in-memory mode says of itself; a server does not.
@@ -109,10 +111,11 @@ def assert_same(one: Answer, other: Answer) -> None:
     assert one.total == other.total
     assert one.languages == other.languages
     assert one.folders == other.folders
+    assert one.nearest == pytest.approx(other.nearest, abs=1e-4)
     assert [hit.document_id for hit in one.documents] == [hit.document_id for hit in other.documents]
     for left, right in zip(one.documents, other.documents, strict=True):
         assert [scored.chunk for scored in left.chunks] == [scored.chunk for scored in right.chunks]
-        for value in ("score", "similarity", "lexical"):
+        for value in ("score", "similarity", "lexical", "coverage"):
             scores = [[getattr(scored, value) for scored in hit.chunks] for hit in (left, right)]
             assert scores[0] == pytest.approx(scores[1], abs=1e-4)
 
@@ -181,6 +184,27 @@ def test_words_decide_between_equal_vectors(make_store: Callable[[str], Store], 
     for number, code in enumerate(CODES):
         answer = store.search(Query(make_vectors(1)[0], TEXTS[code]))
         assert answer.documents[0].chunks[0].chunk.id == chunks[number].id
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_question_may_bring_its_language_and_weights(stores: Stores, kind: str) -> None:
+    vector = make_vectors(1, seed=6)[0]
+    plain = Query(vector, TEXTS["fi"], documents=100, chunks_per_document=9)
+    heavy = FusionParameters(lexical_weight=0.5, own_weight=0.5, own_handicap=0.6, full_coverage=0.0)
+    asked = dataclasses.replace(plain, language="fi", fusion=heavy)
+    light = dataclasses.replace(asked, fusion=dataclasses.replace(heavy, own_handicap=0.0))
+    low, high = (
+        {one.chunk.id: one for hit in stores[kind].search(query).documents for one in hit.chunks}
+        for query in (asked, light)
+    )
+    assert set(low) == set(high)
+    for name, one in high.items():
+        lowered = 0.6 / 1.5 if one.chunk.language == "fi" else 0.0
+        assert low[name].score == pytest.approx(one.score - lowered, abs=2e-5)
+    answer = stores[kind].search(plain)
+    cosines = np.sort(VECTORS @ vector)[::-1]
+    assert answer.nearest == pytest.approx(cosines[: len(answer.nearest)].tolist(), abs=1e-4)
+    assert len(answer.nearest) == NEAREST
 
 
 @pytest.mark.parametrize("kind", KINDS)

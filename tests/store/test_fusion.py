@@ -45,8 +45,28 @@ def test_scores_are_weighted_means() -> None:
     (first, second) = fuse(
         "ab", [0.8, 0.4], [5.0, 0.0], 10.0, FusionParameters(lexical_weight=0.25, full_coverage=0.5)
     )
-    assert first == Fused("a", round((0.8 + 0.25 * 0.5) / 1.25, 6), 0.8, 5.0)
+    assert first == Fused("a", round((0.8 + 0.25 * 0.5) / 1.25, 6), 0.8, 5.0, 0.5)
     assert second.score == pytest.approx(0.4 / 1.25, abs=1e-6)
+
+
+def test_the_questions_own_language_has_its_own_weight_and_handicap() -> None:
+    parameters = FusionParameters(lexical_weight=0.5, own_weight=1.0, own_handicap=0.2, full_coverage=0.0)
+    cosines, words = [0.4, 0.4, 0.5], [5.0, 5.0, 0.0]
+    fused = {
+        one.id: one.score for one in fuse("abc", cosines, words, 10.0, parameters, own=[True, False, True])
+    }
+    assert fused["a"] == pytest.approx((0.4 + 1.0 * 0.5 - 0.2) / 2, abs=1e-5)
+    assert fused["b"] == pytest.approx((0.4 + 0.5 * 0.5) / 2, abs=1e-5)
+    assert fused["c"] == pytest.approx((0.5 - 0.2) / 2, abs=1e-5)
+
+
+def test_a_handicap_changes_nothing_among_candidates_of_one_language() -> None:
+    light = FusionParameters(own_weight=1.2, own_handicap=0.0)
+    heavy = FusionParameters(own_weight=1.2, own_handicap=0.4)
+    cosines, words = [0.1, 0.7, 0.4, 0.6], [8.0, 0.0, 3.0, 1.0]
+    assert order(fuse("abcd", cosines, words, 10.0, light, own=True)) == order(
+        fuse("abcd", cosines, words, 10.0, heavy, own=True)
+    )
 
 
 def test_rrf_uses_its_constant() -> None:
@@ -79,7 +99,9 @@ def test_nothing_in_nothing_out() -> None:
 
 
 def test_groups_follow_their_best_chunk() -> None:
-    fused = [Fused(id, score, 0.0, 0.0) for id, score in (("a", 0.9), ("b", 0.8), ("c", 0.7), ("d", 0.6))]
+    fused = [
+        Fused(id, score, 0.0, 0.0, 0.0) for id, score in (("a", 0.9), ("b", 0.8), ("c", 0.7), ("d", 0.6))
+    ]
     documents = {"a": "x", "b": "y", "c": "x", "d": "x"}
     assert [(document, order(chunks)) for document, chunks in group(fused, documents, 2)] == [
         ("x", "ac"),
@@ -88,16 +110,18 @@ def test_groups_follow_their_best_chunk() -> None:
 
 
 def test_candidates_of_unknown_documents_are_left_out() -> None:
-    assert group([Fused("a", 0.9, 0.0, 0.0)], {}, 2) == []
+    assert group([Fused("a", 0.9, 0.0, 0.0, 0.0)], {}, 2) == []
 
 
-candidates = st.lists(st.tuples(st.floats(-1, 1), st.floats(0, 30)), min_size=1, max_size=12).map(
-    lambda rows: (tuple("abcdefghijkl"[: len(rows)]), [row[0] for row in rows], [row[1] for row in rows])
-)
+candidates = st.lists(
+    st.tuples(st.floats(-1, 1), st.floats(0, 30), st.booleans()), min_size=1, max_size=12
+).map(lambda rows: (tuple("abcdefghijkl"[: len(rows)]), *map(list, zip(*rows, strict=True))))
 parameters = st.builds(
     FusionParameters,
     method=st.sampled_from(METHODS),
     lexical_weight=st.floats(0, 1),
+    own_weight=st.none() | st.floats(0, 2),
+    own_handicap=st.floats(0, 1),
     full_coverage=st.floats(0, 1),
     rrf_constant=st.integers(1, 100),
 )
@@ -105,19 +129,19 @@ parameters = st.builds(
 
 @given(candidates, st.floats(0, 60), parameters)
 def test_words_never_gate_and_never_punish(rows, ideal, parameters) -> None:
-    ids, cosines, lexical = rows
-    fused = {one.id: one for one in fuse(ids, cosines, lexical, ideal, parameters)}
-    alone = {one.id: one for one in fuse(ids, cosines, [0.0] * len(ids), ideal, parameters)}
+    ids, cosines, lexical, own = rows
+    fused = {one.id: one for one in fuse(ids, cosines, lexical, ideal, parameters, own=own)}
+    alone = {one.id: one for one in fuse(ids, cosines, [0.0] * len(ids), ideal, parameters, own=own)}
     assert set(fused) == set(ids)
     assert all(fused[id].score >= alone[id].score for id in ids)
 
 
 @given(candidates, st.floats(0.1, 60), parameters)
 def test_more_of_either_evidence_never_lowers_a_candidate(rows, ideal, parameters) -> None:
-    ids, cosines, lexical = rows
+    ids, cosines, lexical, own = rows
 
     def place(cosines, lexical) -> int:
-        return [one.id for one in fuse(ids, cosines, lexical, ideal, parameters)].index("a")
+        return [one.id for one in fuse(ids, cosines, lexical, ideal, parameters, own=own)].index("a")
 
     before = place(cosines, lexical)
     assert place([1.0, *cosines[1:]], lexical) <= before
@@ -127,9 +151,12 @@ def test_more_of_either_evidence_never_lowers_a_candidate(rows, ideal, parameter
 def test_the_order_candidates_come_in_does_not_matter(rows, ideal, parameters, random) -> None:
     shuffled = list(zip(*rows, strict=True))
     random.shuffle(shuffled)
-    assert fuse(*zip(*shuffled, strict=True), ideal, parameters) == fuse(*rows, ideal, parameters)
+    *mixed, mixed_own = zip(*shuffled, strict=True)
+    *straight, own = rows
+    assert fuse(*mixed, ideal, parameters, own=mixed_own) == fuse(*straight, ideal, parameters, own=own)
 
 
 @given(candidates, st.floats(0, 60), parameters)
 def test_scores_never_exceed_one(rows, ideal, parameters) -> None:
-    assert all(one.score <= 1 for one in fuse(*rows, ideal, parameters))
+    *straight, own = rows
+    assert all(one.score <= 1 for one in fuse(*straight, ideal, parameters, own=own))
