@@ -107,7 +107,8 @@ class ContrastiveLoss:
         others = functional.normalize(others.float(), dim=-1)
         if self.similarity == "cosine":
             return anchors @ others.mT / self.temperature
-        return -torch.cdist(anchors, others) / self.temperature
+        # Not by way of a matrix product, which is too coarse for small distances at this temperature.
+        return -torch.cdist(anchors, others, compute_mode="donot_use_mm_for_euclid_dist") / self.temperature
 
 
 def _mean_over_pairs(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

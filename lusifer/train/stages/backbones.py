@@ -6,6 +6,8 @@ Knows the formats they come in. Must not know how they are joined or trained.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,7 +168,8 @@ def _folded(folder: Path, config: ModelConfig, dtype: torch.dtype) -> EncoderPar
 def _pretrained(kind: Any, name: str, **options: Any) -> Any:
     """Load a class of transformers, refusing weights it would otherwise make up."""
     try:
-        module, report = kind.from_pretrained(name, output_loading_info=True, **options)
+        with quiet_transformers():
+            module, report = kind.from_pretrained(name, output_loading_info=True, **options)
     except Exception as error:  # whatever network, disk or format came up with
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
@@ -179,3 +182,19 @@ def _pretrained(kind: Any, name: str, **options: Any) -> Any:
             hint="copy or download the folder again",
         )
     return module
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers from drawing bars and reporting tensors that are not wanted."""
+    from transformers.utils import logging
+
+    tools: Any = logging  # its bars are untyped
+    loud = logging.get_verbosity()
+    logging.set_verbosity_error()
+    tools.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(loud)
+        tools.enable_progress_bar()

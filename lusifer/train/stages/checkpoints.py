@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
@@ -50,10 +54,11 @@ class Checkpoints:
             self._folder.mkdir(parents=True, exist_ok=True)
         self._processes.wait()
         try:
-            save(_state(module, optimiser), checkpoint_id=partial)
-        except OSError as error:
+            with _quiet():
+                save(_state(module, optimiser), checkpoint_id=partial, no_dist=self._processes.count == 1)
+        except (OSError, CheckpointException) as error:
             raise CheckpointError(
-                f"{partial} cannot be written: {error.strerror}", hint="make room, then start the run again"
+                f"{partial} cannot be written: {_reason(error)}", hint="make room, then start the run again"
             ) from error
         self._processes.wait()
         if self._processes.main:
@@ -74,10 +79,11 @@ class Checkpoints:
             return 0
         state = _state(module, optimiser)
         try:
-            load(state, checkpoint_id=found[-1])
+            with _quiet():
+                load(state, checkpoint_id=found[-1], no_dist=self._processes.count == 1)
         except Exception as error:  # whatever a damaged checkpoint makes torch raise
             raise CheckpointError(
-                f"{found[-1]} cannot be read: {str(error).strip().splitlines()[0]}",
+                f"{found[-1]} cannot be read: {_reason(error)}",
                 hint="delete it to go on from the one before",
             ) from error
         set_state_dict(
@@ -96,6 +102,20 @@ class Checkpoints:
 def _state(module: nn.Module, optimiser: Optimizer) -> dict[str, Any]:
     model, optimisation = get_state_dict(module, optimiser, options=_LEARNT)
     return {"model": model, "optimiser": optimisation}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch from warning that a single process has no process group."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
+
+
+def _reason(error: BaseException) -> str:
+    """Return the last line of an error, which for errors gathered from processes is the one that counts."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 def keep_settings(path: Path, settings: dict[str, Any]) -> None:

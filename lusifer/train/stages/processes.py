@@ -6,6 +6,7 @@ over accelerate (devices, process group, trackers) and torch (DDP, FSDP2). Must 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
@@ -47,14 +48,22 @@ class Processes:
                 )
         if hardware.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("hardware.device is 'cuda', but there is none here", hint="use 'cpu'")
+        there = torch.cuda.is_available() or torch.backends.mps.is_available()
+        # Without an accelerator, accelerate takes part in a process group only when the CPU is asked for.
         self._accelerator = Accelerator(
-            cpu=hardware.device == "cpu", log_with=trackers or None, project_dir=config.run
+            cpu=hardware.device == "cpu" or not there, log_with=trackers or None, project_dir=config.run
         )
         self._hardware: HardwareSettings = hardware
         self.rank: int = self._accelerator.process_index
         self.count: int = self._accelerator.num_processes
         self.device: torch.device = self._accelerator.device
         self.main: bool = self._accelerator.is_main_process
+        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        if launched != self.count:
+            raise ConfigError(
+                f"{launched} processes were launched, but {self.count} found each other on {self.device}",
+                hint="use a device that several processes can share: cuda, or cpu",
+            )
 
     def spread(self, module: nn.Module) -> nn.Module:
         """Put a module on this process's device, and over all processes where there are several."""

@@ -17,6 +17,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from lusifer.checkpoint import CONFIG, TOKENIZER
+from lusifer.train.stages.backbones import quiet_transformers
 from lusifer.train.stages.settings import CONFIGS
 
 _PEOPLE = ("baker", "farmer", "teacher", "fisher", "tailor", "miller", "doctor", "painter")
@@ -99,7 +100,8 @@ def _write_backbones(folder: Path, texts: Sequence[str], seed: int) -> None:
         encoder = XLMRobertaModel(XLMRobertaConfig(vocab_size=unigram.get_vocab_size(), **_ENCODER))
         decoder = MistralForCausalLM(MistralConfig(vocab_size=bpe.get_vocab_size(), **_LANGUAGE_MODEL))
     for name, model, tokenizer in (("encoder", encoder, unigram), ("language-model", decoder, bpe)):
-        model.save_pretrained(folder / name)
+        with quiet_transformers():
+            model.save_pretrained(folder / name)
         tokenizer.save(str(folder / name / TOKENIZER))
         assert (folder / name / CONFIG).is_file()
 
