@@ -32,6 +32,8 @@ from store.errors import (
     StoreMissing,
     StoreUnavailable,
 )
+from store.ledger import peek_schema
+from store.pointer import leftovers, read_pointer
 from store.schema import check_schema
 
 __all__ = [
@@ -55,9 +57,13 @@ __all__ = [
     "StoreUnavailable",
     "Vector",
     "copy_store",
+    "current_schema",
     "delete_store",
     "open_store",
     "reset_store",
+    "stage_store",
+    "sweep_store",
+    "switch_store",
 ]
 
 DEFAULT_COLLECTION = "documents"
@@ -130,8 +136,95 @@ def delete_store(
         from store.remote import delete_server
 
         delete_server(url, api_key, collection)
-    elif (data / "store").exists():
+    elif any(data.glob("store*")):
         RemoteStore.delete(data.resolve(), keep_damaged=False)
+
+
+def current_schema(
+    data: Path,
+    *,
+    url: str | None = None,
+    api_key: str | None = None,
+    collection: str = DEFAULT_COLLECTION,
+) -> Schema | None:
+    """Read what made the store that is searched now, without opening it; None if there is none.
+
+    Raises:
+        StoreDamaged, StoreUnavailable: it cannot be read.
+    """
+    if url is not None:
+        from store.remote import server_schema
+
+        return server_schema(url, api_key, collection)
+    return peek_schema(data / read_pointer(data).current)
+
+
+def stage_store(
+    data: Path,
+    schema: Schema,
+    *,
+    url: str | None = None,
+    api_key: str | None = None,
+    collection: str = DEFAULT_COLLECTION,
+) -> Store:
+    """Open the store that is to follow the present one, or make it: first step of a change of model.
+
+    The present store is searched and written as before. One that was staged with another schema is removed.
+    Arguments as for ``open_store``.
+
+    Raises:
+        StoreMissing: there is nothing to follow.
+        InvalidRequest: the present store has this schema.
+    """
+    if url is not None:
+        from store.remote import stage_server
+
+        return stage_server(url, api_key, collection, schema)
+    return RemoteStore.stage(_resolve(data, create=False), schema)
+
+
+def switch_store(
+    data: Path,
+    schema: Schema,
+    *,
+    url: str | None = None,
+    api_key: str | None = None,
+    collection: str = DEFAULT_COLLECTION,
+) -> None:
+    """Put the staged store with this schema in the place of the present one, at once or not at all.
+
+    The former one is retired: whoever has it open can go on until ``sweep_store``. Harmless when repeated.
+
+    Raises:
+        StoreMissing: no store with this schema is staged.
+    """
+    if url is not None:
+        from store.remote import succession
+
+        with succession(url, api_key, collection) as found:
+            found.switch(schema)
+    else:
+        RemoteStore.switch(_resolve(data, create=False), schema)
+
+
+def sweep_store(
+    data: Path,
+    *,
+    url: str | None = None,
+    api_key: str | None = None,
+    collection: str = DEFAULT_COLLECTION,
+) -> None:
+    """Remove retired stores: last step of a change of model. Harmless if there are none."""
+    if url is not None:
+        from store.remote import succession
+
+        with succession(url, api_key, collection) as found:
+            found.sweep()
+        return
+    pointer = read_pointer(data)
+    # No owner process is started for nothing.
+    if pointer.retired or leftovers(data, pointer):
+        RemoteStore.sweep(data.resolve())
 
 
 def copy_store(source: Store, target: Store, *, batch: int = 1000) -> int:
@@ -160,6 +253,6 @@ def _resolve(data: Path, *, create: bool) -> Path:
                 f"The data folder {data} cannot be made ({error.strerror})",
                 hint="Choose another with --data.",
             ) from error
-    elif not (data / "store").exists():
+    elif not (data / read_pointer(data).current).exists():
         raise StoreMissing(f"Nothing is indexed at {data}", hint="Run `lusifer index PATH` first.")
     return data

@@ -7,7 +7,7 @@ engine answers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -30,10 +30,12 @@ class Schema:
     Attributes:
         dimensions: length of the dense vectors.
         fingerprint: what made the vectors (model, prompts, chunker, dimensions); never mixed in a collection.
+        model: how whoever made the collection named its model; kept for others, not compared.
     """
 
     dimensions: int
     fingerprint: str
+    model: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

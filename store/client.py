@@ -34,7 +34,7 @@ _PAUSE = 0.05
 class RemoteStore:
     """The embedded store of a data folder, through its owner process. Safe for threads.
 
-    Use ``open`` or ``reset``.
+    Use ``open``, ``stage`` or ``reset``.
     """
 
     def __init__(self, data: Path) -> None:
@@ -58,13 +58,30 @@ class RemoteStore:
         return cls(data)._begin("reset", schema, keep_damaged=keep_damaged)
 
     @classmethod
+    def stage(cls, data: Path, schema: Schema) -> RemoteStore:
+        """Open the store that is to follow the current one, or make it."""
+        return cls(data)._begin("stage", schema)
+
+    @classmethod
+    def switch(cls, data: Path, schema: Schema) -> None:
+        """Put the staged store in the place of the current one."""
+        cls(data)._once("switch", schema)
+
+    @classmethod
+    def sweep(cls, data: Path) -> None:
+        """Remove the stores that were followed by others."""
+        cls(data)._once("sweep", None)
+
+    @classmethod
     def delete(cls, data: Path, *, keep_damaged: bool) -> None:
         """Remove the store."""
-        store = cls(data)
+        cls(data)._once("delete", None, keep_damaged=keep_damaged)
+
+    def _once(self, operation: str, schema: Schema | None, **arguments: Any) -> None:
         try:
-            store._call("delete", None, keep_damaged=keep_damaged)
+            self._call(operation, schema, **arguments)
         finally:
-            store.close()
+            self.close()
 
     def _begin(self, operation: str, schema: Schema | None, **arguments: Any) -> RemoteStore:
         try:

@@ -1,4 +1,4 @@
-"""The embedded store of a data folder: opened, made, set aside or removed by the one process that may.
+"""The embedded stores of a data folder: opened, made, switched, removed by the one process that may.
 
 Knows the folder's layout. Must not know sockets or clients.
 """
@@ -8,83 +8,166 @@ from __future__ import annotations
 import shutil
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from store.base import Schema
 from store.collection import Collection
 from store.edge import EdgeEngine
-from store.errors import StoreDamaged, StoreError, StoreMissing
+from store.errors import InvalidRequest, StoreDamaged, StoreError, StoreMissing
+from store.ledger import peek_schema
 from store.locking import FileLock
+from store.pointer import FILE, FIRST, Pointer, leftovers, new_name, read_pointer, write_pointer
 from store.schema import check_schema
 
 LOCK_NAME = "owner.lock"
-FOLDER_NAME = "store"
 
 
 class Embedded:
-    """The store at ``<data>/store``. Opens it when it is first needed; not safe for threads.
+    """The stores of a data folder, one of them current. Opens each when first needed; not safe for threads.
 
     Args:
         data: the data folder.
-        lock: ``<data>/owner.lock``; taken when the store is first opened unless it is held already.
+        lock: ``<data>/owner.lock``; taken when a store is first opened unless it is held already.
     """
 
     def __init__(self, data: Path, lock: FileLock | None = None) -> None:
         self._data = data
-        self._folder = data / FOLDER_NAME
         self._lock = lock or FileLock(data / LOCK_NAME)
-        self._collection: Collection | None = None
+        self._opened: dict[str, Collection] = {}
+        self._read: Pointer | None = None
+
+    @property
+    def _pointer(self) -> Pointer:
+        """What the stores are; nobody else changes it."""
+        if self._read is None:
+            self._read = read_pointer(self._data)
+        return self._read
+
+    def _point(self, pointer: Pointer) -> None:
+        if pointer == Pointer():
+            (self._data / FILE).unlink(missing_ok=True)
+        else:
+            write_pointer(self._data, pointer)
+        self._read = pointer
 
     def open(self, schema: Schema | None, *, create: bool = False) -> Collection:
-        """Open the store, or make it if ``create`` and there is none.
+        """Open the current store, or make it if ``create`` and there is none.
 
         Raises:
             StoreMissing: there is none, and it may not be made.
             FingerprintMismatch: it has another schema.
             StoreDamaged: its files are not what was written.
         """
-        if self._collection is None:
+        collection = self._open(self._pointer.current, schema if create else None)
+        check_schema(collection.schema, schema)
+        return collection
+
+    def find(self, schema: Schema) -> Collection:
+        """Open the store with this schema: current, staged or retired; raises as ``open`` does."""
+        for name in self._pointer.names:
+            opened = self._opened.get(name)
+            found = opened.schema if opened is not None else peek_schema(self._data / name)
+            if found == schema:
+                return self._open(name)
+        return self.open(schema)
+
+    def _open(self, name: str, create: Schema | None = None) -> Collection:
+        if name not in self._opened:
             taken = self._take_lock()
+            folder = self._data / name
             try:
-                if create and schema is not None and not self._folder.exists():
-                    engine = EdgeEngine.create(self._folder, schema)
+                if create is not None and not folder.exists():
+                    engine = EdgeEngine.create(folder, create)
                 else:
-                    engine = EdgeEngine.load(self._folder)
+                    engine = EdgeEngine.load(folder)
             except BaseException:
                 if taken:
                     self._lock.release()
                 raise
-            self._collection = Collection(engine, exclusive=True)
-        check_schema(self._collection.schema, schema)
-        return self._collection
+            self._opened[name] = Collection(engine, exclusive=True)
+        return self._opened[name]
+
+    def stage(self, schema: Schema) -> Collection:
+        """Open the store that is to follow the current one, or make it; one with another schema is removed.
+
+        Raises:
+            StoreMissing: there is nothing to follow.
+            InvalidRequest: the current store has this schema.
+        """
+        if self.open(None).schema == schema:
+            raise InvalidRequest("The store has this schema already", hint="Open it.")
+        staged_name = self._pointer.staged
+        if staged_name is not None:
+            with suppress(StoreDamaged, StoreMissing):  # what was made so far is made again
+                staged = self._open(staged_name)
+                if staged.schema == schema:
+                    return staged
+            self._forget(replace(self._pointer, staged=None))
+        name = new_name(self._data)
+        collection = self._open(name, schema)
+        self._point(replace(self._pointer, staged=name))
+        return collection
+
+    def switch(self, schema: Schema) -> None:
+        """Put the staged store in the place of the current one, which stays, retired, until ``sweep``.
+
+        Harmless when it was done already.
+
+        Raises:
+            StoreMissing: no store with this schema is staged.
+        """
+        if self.open(None).schema == schema:
+            return
+        pointer = self._pointer
+        if pointer.staged is None or self._open(pointer.staged).schema != schema:
+            raise StoreMissing("No store of this model is being made", hint="Run `lusifer index` again.")
+        self._opened[pointer.staged].flush()
+        self._point(Pointer(pointer.staged, None, (*pointer.retired, pointer.current)))
+
+    def sweep(self) -> None:
+        """Remove retired stores, and what killed processes left of others."""
+        self._take_lock()
+        pointer = self._pointer
+        if pointer.retired or leftovers(self._data, pointer):
+            self._forget(replace(pointer, retired=()))
+
+    def _forget(self, pointer: Pointer) -> None:
+        """Remove all stores that the pointer does not name; unnamed first, removed then."""
+        self._point(pointer)
+        for name in set(self._opened) - set(pointer.names):
+            with suppress(StoreError):
+                self._opened.pop(name).close()
+        for folder in leftovers(self._data, pointer):
+            shutil.rmtree(folder)
 
     def discard(self) -> None:
-        """Let go of a store that failed, so that the next ``open`` reads its files anew."""
-        if self._collection is not None:
-            collection, self._collection = self._collection, None
+        """Let go of stores that failed, so that the next ``open`` reads their files anew."""
+        opened, self._opened, self._read = self._opened, {}, None
+        for collection in opened.values():
             # What fails here is what brought us here; opening again will say whether it lasts.
             with suppress(StoreError):
                 collection.close()
 
     def delete(self, *, keep_damaged: bool = True) -> None:
-        """Remove the store; one that is damaged is moved aside to ``store.damaged-<time>`` instead."""
-        damaged = False
+        """Remove all stores; a current one that is damaged is moved to ``store.damaged-<time>`` instead."""
+        damaged: Path | None = None
         try:
             self.open(None)
         except StoreMissing:
-            return
+            pass
         except StoreDamaged:
-            damaged = True
+            with suppress(StoreDamaged):
+                damaged = self._data / self._pointer.current
         self.discard()
         self._take_lock()
-        if damaged and keep_damaged:
-            self._folder.rename(self._data / f"{FOLDER_NAME}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-        elif self._folder.exists():
-            # Renamed first, so that a process killed meanwhile leaves no half of a store.
-            trash = self._data / f"{FOLDER_NAME}.old"
-            shutil.rmtree(trash, ignore_errors=True)
-            self._folder.rename(trash)
-            shutil.rmtree(trash)
+        if damaged is not None and damaged.exists() and keep_damaged:
+            damaged.rename(self._data / f"store.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+        # Renamed first, so that a process killed meanwhile leaves no half of a store.
+        if (self._data / FIRST).exists():
+            shutil.rmtree(self._data / f"{FIRST}.old", ignore_errors=True)
+            (self._data / FIRST).rename(self._data / f"{FIRST}.old")
+        self._forget(Pointer())
 
     def reset(self, schema: Schema, *, keep_damaged: bool = True) -> Collection:
         """Begin anew with an empty store."""
@@ -92,16 +175,15 @@ class Embedded:
         return self.open(schema, create=True)
 
     def flush(self) -> None:
-        """Flush if anything is open."""
-        if self._collection is not None:
-            self._collection.flush()
+        """Flush whatever is open."""
+        for collection in self._opened.values():
+            collection.flush()
 
     def close(self) -> None:
         """Flush and let go of the files and the lock."""
         try:
-            if self._collection is not None:
-                collection, self._collection = self._collection, None
-                collection.close()
+            while self._opened:
+                self._opened.popitem()[1].close()
         finally:
             self._lock.release()
 

@@ -167,6 +167,18 @@ class Ledger:
             self._journal = None
 
 
+def peek_schema(folder: Path) -> Schema | None:
+    """Read what the chunks of a store have in common, without opening it; None if there is none.
+
+    Raises:
+        StoreDamaged: it cannot be read.
+    """
+    try:
+        return Ledger(folder).read().schema
+    except StoreMissing:
+        return None
+
+
 def verify(folder: Path, state: State, pending: Pending | None, points: int, found: Sequence[Record]) -> None:
     """Compare what was opened with what ought to be there.
 

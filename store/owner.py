@@ -71,29 +71,38 @@ class Operations:
     def delete(self, _schema: Schema | None, *, keep_damaged: bool) -> None:
         self.embedded.delete(keep_damaged=keep_damaged)
 
+    def stage(self, schema: Schema) -> Schema:
+        return self.embedded.stage(schema).schema
+
+    def switch(self, schema: Schema) -> None:
+        self.embedded.switch(schema)
+
+    def sweep(self, _schema: Schema | None) -> None:
+        self.embedded.sweep()
+
     def upsert(self, schema: Schema, *, points: Points) -> None:
-        self.embedded.open(schema).upsert_points(points)
+        self.embedded.find(schema).upsert_points(points)
 
     def delete_document(self, schema: Schema, *, document_id: str, except_version: str | None) -> None:
-        self.embedded.open(schema).delete_document(document_id, except_version=except_version)
+        self.embedded.find(schema).delete_document(document_id, except_version=except_version)
 
     def search(self, schema: Schema, *, query: Query) -> Any:
-        return self.embedded.open(schema).search(query)
+        return self.embedded.find(schema).search(query)
 
     def facet(self, schema: Schema, *, field: FacetField, filter: Filter) -> Any:
-        return self.embedded.open(schema).facet(field, filter)
+        return self.embedded.find(schema).facet(field, filter)
 
     def count(self, schema: Schema, *, filter: Filter) -> Any:
-        return self.embedded.open(schema).count(filter)
+        return self.embedded.find(schema).count(filter)
 
     def scroll(self, schema: Schema, *, filter: Filter, limit: int, offset: int) -> Any:
-        return self.embedded.open(schema).scroll(filter, limit=limit, offset=offset)
+        return self.embedded.find(schema).scroll(filter, limit=limit, offset=offset)
 
     def export_page(self, schema: Schema, *, start: str | None, size: int) -> Any:
-        return self.embedded.open(schema).export_page(start, size)
+        return self.embedded.find(schema).export_page(start, size)
 
     def flush(self, schema: Schema) -> None:
-        self.embedded.open(schema).flush()
+        self.embedded.find(schema).flush()
 
 
 class Owner:

@@ -1,4 +1,4 @@
-"""The store on a Qdrant server, opened, made and removed.
+"""The stores on a Qdrant server, opened, made, switched and removed.
 
 Imported only when an address is given: qdrant-client takes its time to load. Knows the server's engine. Must
 not know the embedded store.
@@ -6,12 +6,17 @@ not know the embedded store.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from qdrant_client import QdrantClient
 
 from store.base import Schema
 from store.collection import Collection
+from store.errors import StoreMissing
 from store.schema import check_schema
-from store.server import ServerEngine, connect
+from store.server import connect
+from store.succession import Succession
 
 
 def open_server(
@@ -35,12 +40,39 @@ def open_client(
     address: str = ":memory:",
 ) -> Collection:
     """Open a collection through a client that is there already, such as ``QdrantClient(":memory:")``."""
-    if create and schema is not None:
-        engine = ServerEngine.create(client, collection, schema, address)
-    else:
-        engine = ServerEngine.load(client, collection, address)
+    succession = Succession(client, collection, address)
+    engine = succession.create(schema) if create and schema is not None else succession.current()
     check_schema(engine.schema, schema)
     return Collection(engine)
+
+
+def stage_server(url: str, api_key: str | None, collection: str, schema: Schema) -> Collection:
+    """Open the collection that is to follow the current one, or make it."""
+    client = connect(url, api_key)
+    try:
+        return Collection(Succession(client, collection, url).stage(schema))
+    except BaseException:
+        client.close()
+        raise
+
+
+def server_schema(url: str, api_key: str | None, collection: str) -> Schema | None:
+    """Read what the current collection's chunks have in common; None if there is none."""
+    with succession(url, api_key, collection) as found:
+        try:
+            return found.current().schema
+        except StoreMissing:
+            return None
+
+
+@contextmanager
+def succession(url: str, api_key: str | None, collection: str) -> Iterator[Succession]:
+    """Connect to what stands behind a name on a server."""
+    client = connect(url, api_key)
+    try:
+        yield Succession(client, collection, url)
+    finally:
+        client.close()
 
 
 def reset_server(url: str, api_key: str | None, collection: str, schema: Schema) -> Collection:
@@ -50,9 +82,6 @@ def reset_server(url: str, api_key: str | None, collection: str, schema: Schema)
 
 
 def delete_server(url: str, api_key: str | None, collection: str) -> None:
-    """Remove the collection."""
-    client = connect(url, api_key)
-    try:
-        ServerEngine.drop(client, collection, url)
-    finally:
-        client.close()
+    """Remove the collection, and one that is being made to follow it."""
+    with succession(url, api_key, collection) as found:
+        found.delete()

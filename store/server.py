@@ -1,27 +1,26 @@
 """The engine on a Qdrant server or cluster, reached with qdrant-client.
 
-The schema is kept in the collection's own metadata, so that the collection is complete in itself. Transient
-failures are tried again; what is left becomes one of our errors, naming the address and never the key. Knows
-points and conditions. Must not know processes, files or fusion.
+The schema is kept in the collection's own metadata, so that the collection is complete in itself. Knows
+points and conditions. Must not know processes, files or fusion, nor by which alias a collection is found.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
-import stamina
 from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from store.base import FacetField, Schema
 from store.engine import Condition, Probe, Ranked, Record
-from store.errors import StoreDamaged, StoreError, StoreMissing, StoreUnavailable
+from store.errors import StoreDamaged, StoreUnavailable
 from store.points import DENSE, INDEXES, LEXICAL, Points
+from store.server_calls import ServerCalls, redact
 from store.server_values import (
     INDEX_PARAMS,
     sparse_params,
@@ -32,16 +31,12 @@ from store.server_values import (
     vector_params,
 )
 
-_T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
 
 #: Where our schema lies in the collection's metadata.
 METADATA_KEY = "lusifer"
 _TIMEOUT = 60
-_ATTEMPTS = 4
 _FACET_VALUES = 1_000_000
-#: Statuses that pass: too many requests, bad gateway, unavailable, gateway timeout.
-_TRANSIENT = frozenset((429, 502, 503, 504))
 
 
 def connect(url: str, api_key: str | None) -> QdrantClient:
@@ -69,29 +64,25 @@ class ServerEngine:
     def __init__(self, client: QdrantClient, collection: str, address: str, schema: Schema) -> None:
         self._client = client
         self._collection = collection
-        self._address = redact(address)
         self._schema = schema
+        self._call = ServerCalls(collection, address)
 
     @classmethod
     def create(cls, client: QdrantClient, collection: str, schema: Schema, address: str) -> ServerEngine:
-        """Make the collection, or open it if another program was quicker."""
+        """Make the collection.
+
+        Raises:
+            StoreError: it cannot be made, or is there already.
+        """
         engine = cls(client, collection, address, schema)
-        if engine._call(lambda: client.collection_exists(collection)):
-            return cls.load(client, collection, address)
-        metadata = {METADATA_KEY: {"dimensions": schema.dimensions, "fingerprint": schema.fingerprint}}
-        try:
-            engine._call(
-                lambda: client.create_collection(
-                    collection,
-                    vectors_config={DENSE: vector_params(schema)},
-                    sparse_vectors_config={LEXICAL: sparse_params()},
-                    metadata=metadata,
-                )
+        engine._call(
+            lambda: client.create_collection(
+                collection,
+                vectors_config={DENSE: vector_params(schema)},
+                sparse_vectors_config={LEXICAL: sparse_params()},
+                metadata={METADATA_KEY: asdict(schema)},
             )
-        except StoreError:
-            if not engine._call(lambda: client.collection_exists(collection)):
-                raise
-            return cls.load(client, collection, address)
+        )
         for field, kind in INDEXES.items():
             engine._call(lambda f=field, k=kind: client.create_payload_index(collection, f, INDEX_PARAMS[k]))  # type: ignore[misc]
         return engine
@@ -105,15 +96,12 @@ class ServerEngine:
             StoreDamaged: the collection was not made by this program.
         """
         engine = cls(client, collection, address, Schema(0, ""))
-        if not engine._call(lambda: client.collection_exists(collection)):
-            raise StoreMissing(
-                f"Nothing is indexed: {redact(address)} has no collection {collection!r}",
-                hint="Run `lusifer index PATH` first.",
-            )
         metadata = engine._call(lambda: client.get_collection(collection)).config.metadata or {}
         try:
             found = metadata[METADATA_KEY]
-            engine._schema = Schema(int(found["dimensions"]), str(found["fingerprint"]))
+            engine._schema = Schema(
+                int(found["dimensions"]), str(found["fingerprint"]), str(found.get("model", ""))
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise StoreDamaged(
                 f"The collection {collection!r} at {redact(address)} was not made by this program",
@@ -121,11 +109,10 @@ class ServerEngine:
             ) from error
         return engine
 
-    @staticmethod
-    def drop(client: QdrantClient, collection: str, address: str) -> None:
-        """Remove the collection, if there is one, with all its points."""
-        engine = ServerEngine(client, collection, address, Schema(0, ""))
-        engine._call(lambda: client.delete_collection(collection))
+    @property
+    def collection(self) -> str:
+        """The collection's own name, not that of an alias."""
+        return self._collection
 
     @property
     def schema(self) -> Schema:
@@ -224,59 +211,3 @@ class ServerEngine:
 
     def close(self) -> None:
         self._client.close()
-
-    def _call(self, request: Callable[[], _T]) -> _T:
-        """Send a request, again if it failed for a passing reason, and translate what remains.
-
-        Every request of ours may be sent twice without harm.
-        """
-        try:
-            for attempt in stamina.retry_context(
-                on=_passes, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5.0
-            ):
-                with attempt:
-                    return request()
-        except UnexpectedResponse as error:
-            raise self._refused(error) from error
-        except ResponseHandlingException as error:
-            raise StoreUnavailable(
-                f"The Qdrant server at {self._address} does not answer ({type(error.source).__name__})",
-                hint="Start it, or correct LUSIFER_QDRANT_URL.",
-            ) from error
-        except (ApiException, ValueError, KeyError) as error:
-            raise StoreError(
-                f"The Qdrant server at {self._address} gave no usable answer ({type(error).__name__})",
-                hint="Check that its version suits this client: 1.20 or a neighbour.",
-            ) from error
-        raise AssertionError("unreachable")
-
-    def _refused(self, error: UnexpectedResponse) -> StoreError:
-        status = error.status_code
-        if status in (401, 403):
-            return StoreUnavailable(
-                f"The Qdrant server at {self._address} refuses the API key (HTTP {status})",
-                hint="Correct LUSIFER_QDRANT_API_KEY.",
-            )
-        if status == 404:
-            return StoreMissing(
-                f"The collection {self._collection!r} is gone from {self._address}",
-                hint="Run `lusifer index PATH` again.",
-            )
-        return StoreUnavailable(
-            f"The Qdrant server at {self._address} failed with HTTP {status}", hint="Look into its log."
-        )
-
-
-def _passes(error: Exception) -> bool:
-    if isinstance(error, UnexpectedResponse):
-        return error.status_code in _TRANSIENT
-    return isinstance(error, ResponseHandlingException)
-
-
-def redact(url: str) -> str:
-    """Write an address without the user name, password and query that may stand in it."""
-    parts = urlsplit(url)
-    if not parts.hostname:
-        return url if "@" not in url else "the address given"
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
