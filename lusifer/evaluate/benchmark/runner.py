@@ -22,6 +22,7 @@ from lusifer.evaluate.benchmark.records import Record, Records
 from lusifer.evaluate.benchmark.registry import open_task
 
 _BATCH = 256
+_log = logging.getLogger(__name__)
 
 
 class _UnfetchedError(Exception):
@@ -51,6 +52,7 @@ def run_job(job: Job, encoder: BenchmarkEncoder, records: Records) -> Outcome:
             outcome.unfetched[subset] = str(error)
             unreachable = str(error) if isinstance(error.__cause__, ConnectionError) else ""
         except Exception as error:  # whatever a dataset, mteb or scikit-learn comes up with
+            _log.debug("%s, subset %s", job.task, subset, exc_info=True)
             outcome.failed[subset] = _reason(error)
     outcome.seconds = time.monotonic() - start
     return outcome
@@ -60,20 +62,17 @@ def _measure(job: Job, subset: str, encoder: BenchmarkEncoder, record: Record) -
     """Load a subset, measure it, add its scores to the record."""
     start = time.monotonic()
     task = open_task(job, subset)
-    # mteb warns of tasks that have a newer version (the paper used the old one), of long texts, and of
-    # classifiers that stop before they converge, as its own protocol has it.
+    # Long texts are cut and some classifiers stop before they converge: that is the protocol.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _load(task)
-        result = mteb.evaluate(
+        measured = task.evaluate(
             encoder,
-            task,
-            cache=None,
-            co2_tracker=False,
+            job.split,
+            subsets_to_run=[subset],
             encode_kwargs={"batch_size": _BATCH, "show_progress_bar": False},
-            show_progress_bar=False,
         )
-    scores: dict[str, Any] = dict(result.task_results[0].scores[job.split][0])
+    scores: dict[str, Any] = {**measured[subset], "mteb_version": mteb.__version__}
     if not math.isfinite(scores["main_score"]):
         raise ValueError(f"the score of subset {subset} is {scores['main_score']}")
     record.scores[subset] = scores

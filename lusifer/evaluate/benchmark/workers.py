@@ -105,17 +105,20 @@ class _Worker:
         self._ready: tuple[Identity, BenchmarkEncoder] | None = None
 
     def __call__(self, job: Job) -> tuple[Identity, Outcome]:
-        from lusifer.evaluate.benchmark.runner import run_job
-
         if self._ready is None:
             self._ready = self._prepare()
         identity, encoder = self._ready
+
+        from lusifer.evaluate.benchmark.runner import run_job
+
         return identity, run_job(job, encoder, Records(self._folder / identity.stem))
 
     def _prepare(self) -> tuple[Identity, BenchmarkEncoder]:
+        # The model first: a wrong name is told before mteb takes seconds to import.
+        embedder = self._model.load(self._device)
+
         from lusifer.evaluate.benchmark.encoder import BenchmarkEncoder
 
-        embedder = self._model.load(self._device)
         identity = Identity(embedder.name, embedder.fingerprint, self._model.dtype)
         return identity, BenchmarkEncoder(embedder, self._device)
 
