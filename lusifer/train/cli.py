@@ -51,9 +51,11 @@ def align(
 ) -> None:
     """Stage 1 of LUSIFER: make a multilingual encoder readable for a language model."""
     from lusifer.train.stages.align import align as run
+    from lusifer.train.stages.processes import leave
     from lusifer.train.stages.settings import AlignConfig
 
     run(AlignConfig.read(config), _say)
+    leave()
 
 
 @app.command()
@@ -62,9 +64,11 @@ def finetune(
 ) -> None:
     """Stage 2 of LUSIFER: train the aligned model on questions and passages."""
     from lusifer.train.stages.finetune import finetune as run
+    from lusifer.train.stages.processes import leave
     from lusifer.train.stages.settings import FinetuneConfig
 
     run(FinetuneConfig.read(config), _say)
+    leave()
 
 
 @app.command()

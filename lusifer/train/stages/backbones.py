@@ -189,12 +189,12 @@ def quiet_transformers() -> Iterator[None]:
     """Keep transformers from drawing bars and reporting tensors that are not wanted."""
     from transformers.utils import logging
 
-    tools: Any = logging  # its bars are untyped
-    loud = logging.get_verbosity()
-    logging.set_verbosity_error()
+    tools: Any = logging  # untyped in part
+    loud = tools.get_verbosity()
+    tools.set_verbosity_error()
     tools.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(loud)
+        tools.set_verbosity(loud)
         tools.enable_progress_bar()

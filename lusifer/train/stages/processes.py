@@ -114,9 +114,16 @@ class Processes:
         """Send numbers to the trackers."""
         self._accelerator.log(dict(values), step=step)
 
-    def end(self) -> None:
-        """Close trackers."""
-        self._accelerator.end_training()
+    def end_trackers(self) -> None:
+        """Close what ``start_trackers`` opened."""
+        for tracker in self._accelerator.trackers:
+            tracker.finish()
+
+
+def leave() -> None:
+    """Part from the other processes; the last thing a command does."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def set_synchronised(module: nn.Module, wanted: bool) -> None:

@@ -114,7 +114,7 @@ def run_stage(config: StageConfig, stage: Stage, built: Built, processes: Proces
         say(f"going on from step {start:,}")
     processes.start_trackers(config.name, {"run": config.run, "steps": stage.steps})
     _loop(config, stage, optimiser, checkpoints, processes, start, say)
-    processes.end()
+    processes.end_trackers()
     parameters = whole_parameters(stage.module)
     if processes.main:
         write_model(folder / "model", parameters, built.model.config, built.tokenizer, config)
