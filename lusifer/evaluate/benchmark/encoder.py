@@ -63,12 +63,14 @@ class BenchmarkEncoder:
         return self._embedder.embed_query(texts, instruction)
 
     def similarity(self, embeddings1: Array, embeddings2: Array) -> torch.Tensor:
-        """Return cosines, shape (n, m); the vectors have unit length."""
-        return self._tensor(embeddings1) @ self._tensor(embeddings2).T
+        """Return cosines, shape (n, m), on the device; the vectors have unit length."""
+        first = torch.as_tensor(embeddings1, device=self._device)
+        second = torch.as_tensor(embeddings2, device=self._device)
+        # mteb compares single vectors too.
+        width = first.shape[-1]
+        return first.reshape(-1, width) @ second.reshape(-1, width).T
 
     def similarity_pairwise(self, embeddings1: Array, embeddings2: Array) -> torch.Tensor:
-        """Return the cosines of corresponding rows, shape (n,)."""
-        return (self._tensor(embeddings1) * self._tensor(embeddings2)).sum(-1)
-
-    def _tensor(self, vectors: Array) -> torch.Tensor:
-        return torch.as_tensor(vectors, device=self._device)
+        """Return the cosines of corresponding rows, shape (n,), in main memory, where mteb reads them."""
+        first, second = torch.as_tensor(embeddings1), torch.as_tensor(embeddings2)
+        return (first * second).sum(-1)

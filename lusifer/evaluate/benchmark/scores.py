@@ -32,7 +32,7 @@ def summarise(catalogue: Catalogue, outcomes: Iterable[Outcome], published: Publ
     return {
         "per_dataset": cells,
         "per_language": per_language,
-        "average": _average(row["score"] for row in per_language.values()),
+        "average": mean_of_known(per_language),
         "same_tasks": {
             model: _same_tasks(catalogue, cells, theirs) for model, theirs in published.per_dataset.items()
         },
@@ -43,6 +43,11 @@ def summarise(catalogue: Catalogue, outcomes: Iterable[Outcome], published: Publ
         "unfetched": {o.task: next(iter(o.unfetched.values())) for o in outcomes if o.unfetched},
         "failed": {o.task: next(iter(o.failed.values())) for o in outcomes if o.failed},
     }
+
+
+def mean_of_known(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the mean of the rows that have a score, and how many of how many they are."""
+    return _average(row["score"] for row in rows.values())
 
 
 def _cells(catalogue: Catalogue, outcomes: Mapping[str, Outcome]) -> Cells:

@@ -10,8 +10,10 @@ from typing import Any
 
 from lusifer.evaluate.benchmark.catalogue import Catalogue
 from lusifer.evaluate.benchmark.published import Published
+from lusifer.evaluate.benchmark.scores import mean_of_known
 
 _UNCOUNTED = "† not in the paper's tables, not counted in the mean."
+_APART = "The paper's rows, of other datasets and **not to be compared** with the one above:"
 _PARTIAL = "A score with a fraction is the mean of only so many of the datasets or languages it should have."
 
 
@@ -59,7 +61,7 @@ def _scope(catalogue: Catalogue) -> str:
         return f"{count} tasks. {_PARTIAL}"
     return (
         f"{count} local tasks made of {catalogue.source.name}: they show that everything works and compare "
-        "models with each other, but **the published rows are of other datasets**."
+        "models with each other, but not with the paper's rows, which are of other datasets."
     )
 
 
@@ -67,40 +69,50 @@ def per_language_table(report: dict[str, Any], published: Published) -> str:
     """Return Table 1: a column for each language, then the average."""
     measured = report["per_language"]
     codes = [code for code in published.languages if code in measured]
-    rows = [[_bold(report), *(_part(measured[code]) for code in codes), _part(report["average"])]]
+    own = [[_measured(report), *(_part(measured[code]) for code in codes), _part(report["average"])]]
     if any(row["measured"] < row["of"] for row in measured.values()):
         for model, means in report["same_tasks"].items():
             if any(means.values()):
-                rows.append([f"{model}, same datasets", *(_score(means.get(code)) for code in codes), ""])
-    for model, figures in published.per_language.items():
-        by_code = dict(zip(published.languages, figures, strict=False))
-        # The paper's average is over all 14 languages, no fair neighbour for fewer.
-        average = _score(figures[-1]) if len(codes) == len(published.languages) else ""
-        rows.append([model, *(_score(by_code[code]) for code in codes), average])
-    return (
-        "## Table 1: per language\n\n"
-        + _table(["model", *codes, "Avg"], rows)
-        + "\n\nBelow the measured row: the paper's, as printed. * trained on much multilingual data."
-    )
+                own.append([f"{model}, same datasets", *(_score(means.get(code)) for code in codes), ""])
+    theirs = _published_rows(published.per_language, published.languages, codes)
+    tables = _beside(["model", *codes, "Avg"], own, ["model", *codes, "Avg"], theirs, report)
+    return f"## Table 1: per language\n\n{tables}\n\n* trained on much multilingual data."
 
 
 def crosslingual_table(report: dict[str, Any], published: Published) -> str:
     """Return Table 2: a column for each cross-lingual dataset, then the average."""
     measured = report["crosslingual"]
-    scores = [row["score"] for row in measured.values()]
-    known = [score for score in scores if score is not None]
-    average = {
-        "score": sum(known) / len(known) if known else None,
-        "measured": len(known),
-        "of": len(scores),
-    }
-    rows = [[_bold(report), *map(_part, measured.values()), _part(average)]]
-    if set(measured) <= set(published.datasets):
-        for model, figures in published.crosslingual.items():
-            by_title = dict(zip(published.datasets, figures, strict=False))
-            last = _score(figures[-1]) if len(measured) == len(published.datasets) else ""
-            rows.append([model, *(_score(by_title[title]) for title in measured), last])
-    return "## Table 2: cross-lingual\n\n" + _table(["model", *measured, "Avg"], rows)
+    own = [[_measured(report), *map(_part, measured.values()), _part(mean_of_known(measured))]]
+    local = report["datasets"] == "local"
+    titles = published.datasets if local else list(measured)
+    theirs = _published_rows(published.crosslingual, published.datasets, titles)
+    tables = _beside(["model", *measured, "Avg"], own, ["model", *titles, "Avg"], theirs, report)
+    return f"## Table 2: cross-lingual\n\n{tables}"
+
+
+def _published_rows(
+    figures: dict[str, list[float]], heads: list[str], shown: Sequence[str]
+) -> list[list[str]]:
+    """Return the paper's rows in the columns shown; its average only beside all of its columns."""
+    rows = []
+    for model, row in figures.items():
+        by_head = dict(zip(heads, row, strict=False))
+        average = _score(row[-1]) if len(shown) == len(heads) else ""
+        rows.append([model, *(_score(by_head[head]) for head in shown), average])
+    return rows
+
+
+def _beside(
+    head: list[str],
+    own: list[list[str]],
+    their_head: list[str],
+    theirs: list[list[str]],
+    report: dict[str, Any],
+) -> str:
+    """Return measured and published rows as one table, or as two where they do not compare."""
+    if report["datasets"] == "local":
+        return f"{_table(head, own)}\n\n{_APART}\n\n{_table(their_head, theirs)}"
+    return f"{_table(head, own + theirs)}\n\nBelow the measured row: the paper's, as printed."
 
 
 def _cells(report: dict[str, Any], catalogue: Catalogue, code: str, published: Published) -> str:
@@ -116,8 +128,10 @@ def _cells(report: dict[str, Any], catalogue: Catalogue, code: str, published: P
     return f"## {code}\n\n" + _table(head, rows, text=4) + note
 
 
-def _bold(report: dict[str, Any]) -> str:
-    return f"**{report['run']['model']}**"
+def _measured(report: dict[str, Any]) -> str:
+    """Return the measured row's head."""
+    where = ", local tasks" if report["datasets"] == "local" else ""
+    return f"**{report['run']['model']}**{where}"
 
 
 def _part(row: dict[str, Any]) -> str:
