@@ -55,7 +55,12 @@ def index(
         bool, typer.Option("--rebuild", help="Throw the index away and make it anew from all its paths.")
     ] = False,
     model: Annotated[
-        str | None, typer.Option(help="Name or folder of the model.", show_default="lusifer-mini")
+        str | None,
+        typer.Option(
+            help="Name, folder or service of the model; another one than before makes the index anew, beside "
+            "the one there is.",
+            show_default="the index's, or lusifer-mini",
+        ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="Where the model runs: cpu, cuda, mps.")] = None,
 ) -> None:
@@ -74,7 +79,8 @@ def index(
         ):
             wanted, missing = choose_paths(paths or [], manifest.roots(), everything=rebuild or not paths)
             options = Options(max_bytes=int(settings.max_file_megabytes * 1e6), exclude=settings.data)
-            indexer = Indexer(manifest, make_backends(settings), options, observer)
+            backends = make_backends(settings, manifest.facts().get("model", ""))
+            indexer = Indexer(manifest, backends, options, observer)
             report = indexer.rebuild(wanted) if rebuild else indexer.run(wanted)
         report.skipped += missing
         _print_report(report, as_json=as_json)

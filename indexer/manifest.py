@@ -20,6 +20,8 @@ from indexer.errors import IndexerError, ManifestDamaged
 State = Literal["indexed", "pending", "skipped", "failed"]
 
 FILE = "manifest.sqlite"
+#: The record of another model's index while that is being made.
+STAGED = "manifest.next.sqlite"
 _VERSION = 1
 _SCHEMA = """
 CREATE TABLE documents (
@@ -91,14 +93,14 @@ class Manifest:
         self._path = path
 
     @classmethod
-    def open(cls, data: Path) -> Manifest:
+    def open(cls, data: Path, file: str = FILE) -> Manifest:
         """Open the data folder's manifest, or make an empty one.
 
         Raises:
             ManifestDamaged: it is not readable, or was written by a later version.
             IndexerError: the data folder cannot be written.
         """
-        path = data / FILE
+        path = data / file
         try:
             data.mkdir(parents=True, exist_ok=True, mode=0o700)
             connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
@@ -115,15 +117,20 @@ class Manifest:
         return manifest
 
     @classmethod
-    def exists(cls, data: Path) -> bool:
+    def exists(cls, data: Path, file: str = FILE) -> bool:
         """Tell whether the data folder has a manifest."""
-        return (data / FILE).is_file()
+        return (data / file).is_file()
 
     @classmethod
-    def delete(cls, data: Path) -> None:
+    def delete(cls, data: Path, file: str = FILE) -> None:
         """Remove the manifest's files."""
         for suffix in ("", "-wal", "-shm"):
-            (data / f"{FILE}{suffix}").unlink(missing_ok=True)
+            (data / f"{file}{suffix}").unlink(missing_ok=True)
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        return self._path.parent
 
     def _prepare(self) -> None:
         with self._guarded():
@@ -217,6 +224,20 @@ class Manifest:
         with self._transaction() as connection:
             connection.execute("DELETE FROM documents")
             connection.execute("DELETE FROM facts")
+
+    def adopt(self, file: str) -> None:
+        """Take over what another manifest of the data folder says, roots beside our own, all at once."""
+        with self._guarded() as connection:
+            connection.execute("ATTACH ? AS other", (str(self.data / file),))
+        try:
+            with self._transaction() as connection:
+                for table in ("documents", "facts"):
+                    connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
+                    connection.execute(f"INSERT INTO {table} SELECT * FROM other.{table}")  # noqa: S608
+                connection.execute("INSERT OR IGNORE INTO roots SELECT path FROM other.roots")
+        finally:
+            with self._guarded() as connection:
+                connection.execute("DETACH other")
 
     def roots(self) -> list[str]:
         """Return the paths that were named to the indexer."""

@@ -16,6 +16,8 @@ from lusifer.remote.options import ServiceOptions, is_service
 if TYPE_CHECKING:
     from lusifer import Embedder
 
+#: What the shipped model is called where it has to be told from others.
+SHIPPED = "lusifer-mini"
 #: How long an indexer waits for an embedding service that is busy or away, in seconds: long enough for a
 #: large model to be loaded again.
 INDEXING_PATIENCE = 600.0
@@ -23,15 +25,19 @@ INDEXING_PATIENCE = 600.0
 SEARCHING_PATIENCE = 10.0
 
 
-def model_reference(settings: Settings) -> str:
+def model_reference(settings: Settings, made_with: str = "") -> str:
     """Return what to load: a service's address, a folder, a hub id, or nothing for the shipped model.
+
+    Args:
+        settings: which model is wanted.
+        made_with: what the index was made with, which is what counts where the settings name no model.
 
     Raises:
         UsageError: two different services are named.
     """
     model, url = settings.model, settings.embeddings_url
     if url is None:
-        return _absolute(model) if model else ""
+        return made_with if model is None else _absolute(model)
     if is_service(model) and model != url:
         raise UsageError(
             "LUSIFER_MODEL and LUSIFER_EMBEDDINGS_URL name two services", hint="set one of them only"
@@ -43,18 +49,19 @@ def model_reference(settings: Settings) -> str:
     return url
 
 
-def load_model(settings: Settings, *, patience: float = INDEXING_PATIENCE) -> Embedder:
+def load_model(settings: Settings, made_with: str = "", *, patience: float = INDEXING_PATIENCE) -> Embedder:
     """Load the model that the settings name.
 
     Args:
         settings: which model, and where it runs.
+        made_with: as for ``model_reference``.
         patience: seconds to wait for an embedding service that is busy or away.
 
     Raises:
         UsageError: the settings contradict each other.
         LusiferError: it cannot be loaded.
     """
-    reference = model_reference(settings)
+    reference = model_reference(settings, made_with)
     expected = settings.model if settings.embeddings_url and settings.model != reference else None
     return load_reference(reference, settings, patience=patience, expected=expected)
 
@@ -70,15 +77,16 @@ def load_reference(
     return Embedder.load(reference, service=_options(settings, patience, expected))
 
 
-def stamp_model(settings: Settings) -> str:
+def stamp_model(settings: Settings, made_with: str = "") -> str:
     """Return a sign that changes when the model does, without loading it or reading its files.
 
     A run compares it with the last one's: only if it differs is the model loaded to compare fingerprints.
+    Arguments as for ``model_reference``.
 
     Raises:
         LusiferError: the model is a service's, which has to be asked, and it does not answer.
     """
-    reference = model_reference(settings)
+    reference = model_reference(settings, made_with)
     if is_service(reference):
         from lusifer.remote.backend import served_fingerprint
 
@@ -110,4 +118,6 @@ def _options(settings: Settings, patience: float, expected: str | None = None) -
 def _absolute(model: str) -> str:
     """Name a folder so that it is found from anywhere; leave the name of anything else."""
     folder = Path(model).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else model
+    if folder.is_dir():
+        return str(folder.resolve())
+    return "" if model == SHIPPED else model

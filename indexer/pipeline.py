@@ -14,14 +14,15 @@ from typing import Protocol
 from indexer.errors import ExtractionFailed, UsageError
 from indexer.extract import Registry, default_registry
 from indexer.language import LanguageFinder
-from indexer.manifest import Manifest, Record
+from indexer.manifest import STAGED, Manifest, Record
 from indexer.paths import identify, show_path
 from indexer.plan import Plan, Task, make_plan
 from indexer.reader import hash_content, read_content, read_document
 from indexer.reconcile import reconcile
 from indexer.report import Problem, Report
 from indexer.session import Backends, Session
-from indexer.walk import Rejected, resolve_roots, walk
+from indexer.succession import check_nothing_is_lost, known_roots, settle, staged, switch
+from indexer.walk import Rejected, Walk, resolve_roots, walk
 from indexer.writer import Writer, make_record
 
 NO_TEXT = "no text in it"
@@ -39,6 +40,9 @@ class Observer(Protocol):
     def stored(self, chunks: int) -> None:
         """Chunks were embedded and stored."""
 
+    def replacing(self, model: str) -> None:
+        """The whole index is being made for another model, beside the one that is searched."""
+
 
 class Silent:
     """An observer that does nothing."""
@@ -50,6 +54,9 @@ class Silent:
         pass
 
     def stored(self, chunks: int) -> None:
+        pass
+
+    def replacing(self, model: str) -> None:
         pass
 
 
@@ -96,37 +103,71 @@ class Indexer:
     def run(self, paths: Sequence[Path]) -> Report:
         """Index what is new or changed under the paths and remove what is gone.
 
+        Where another model made the index, everything in it and what the paths name is indexed anew with this
+        one, beside it, and takes its place when it is complete.
+
         Raises:
-            UsageError: a path does not exist.
-            FingerprintMismatch: the index was made by another model.
+            UsageError: a path does not exist, or the model cannot be changed now.
             StoreError, LusiferError, IndexerError: the index or the model cannot be used.
         """
         started = time.monotonic()
         roots = resolve_roots(paths)
+        session = Session(self._backends, self._manifest)
+        try:
+            settle(self._manifest, session.find_store(), self._backends)
+            bring = self._replace if session.is_other_model else self._update
+            report = bring(session, roots)
+        finally:
+            session.close()
+        report.seconds = time.monotonic() - started
+        return report
+
+    def _update(self, session: Session, roots: Sequence[Path], found: Walk | None = None) -> Report:
+        """Bring a session's index up to date under the roots; all of it, if what was found is given."""
         names = [show_path(root) for root in roots]
-        found = walk(
+        run = _Run(self, session)
+        run.prepare(names)
+        records = (
+            [record for name in names for record in self._manifest.under(name)]
+            if found is None
+            else self._manifest.under()
+        )
+        with run.writer:
+            run.carry_out(make_plan(self._walk(roots) if found is None else found, records))
+        return run.report
+
+    def _walk(self, roots: Sequence[Path]) -> Walk:
+        return walk(
             roots,
             accepts=self._registry.accepts,
             max_bytes=self._options.max_bytes,
             exclude=self._options.exclude and self._options.exclude.resolve(),
         )
-        session = Session(self._backends, self._manifest)
-        try:
-            run = _Run(self, session)
-            run.prepare(names)
-            records = [record for name in names for record in self._manifest.under(name)]
-            with run.writer:
-                run.carry_out(make_plan(found, records))
-        finally:
-            session.close()
-        run.report.seconds = time.monotonic() - started
-        return run.report
+
+    def _replace(self, session: Session, roots: Sequence[Path]) -> Report:
+        """Index everything with a session's model, then switch to it."""
+        everything = resolve_roots([*known_roots(self._manifest), *roots])
+        found = self._walk(everything)
+        check_nothing_is_lost(self._manifest, found)
+        self._observer.replacing(self._backends.model_name or "lusifer-mini")
+        with staged(self._manifest, self._backends, session) as (manifest, backends):
+            beside = Session(backends, manifest)
+            try:
+                successor = Indexer(manifest, backends, self._options, self._observer)
+                report = successor._update(beside, everything, found)
+                # Also where no document is left to be stored.
+                _ = beside.store
+            finally:
+                beside.close()
+        switch(self._manifest, self._backends, session)
+        return report
 
     def rebuild(self, paths: Sequence[Path]) -> Report:
         """Throw the index away and make it anew from the paths; raises as :meth:`run`."""
         resolve_roots(paths)
         self._backends.drop_store()
         self._manifest.clear()
+        Manifest.delete(self._manifest.data, STAGED)
         return self.run(paths)
 
     def remove(self, path: Path) -> int:

@@ -46,6 +46,10 @@ def _make_bar() -> Progress:
     )
 
 
+def _replacing(model: str) -> str:
+    return f"making the index anew with {model}; until it is complete, the one there is is searched"
+
+
 class _Counter:
     """Counts files, bytes and chunks of a run."""
 
@@ -62,6 +66,9 @@ class _Counter:
     def stored(self, chunks: int) -> None:
         self._chunks += chunks
 
+    def replacing(self, model: str) -> None:
+        print(_replacing(model), file=sys.stderr, flush=True)  # noqa: T201
+
     @property
     def files(self) -> str:
         return f"{self._files:,}/{self._planned:,} files"
@@ -77,6 +84,9 @@ class _Bar(_Counter):
         super().__init__()
         self._progress = progress
         self._task = progress.add_task("Looking for changes", total=None, files="", rate="")
+
+    def replacing(self, model: str) -> None:
+        self._progress.console.print(_replacing(model), markup=False)
 
     def planned(self, files: int, size: int) -> None:
         super().planned(files, size)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from indexer.chunk import CHUNKER_VERSION, Chunker
@@ -16,7 +16,8 @@ from indexer.embedding import Embedder
 from indexer.manifest import Manifest
 from indexer.schema import collection_schema
 from store.base import Schema, Store
-from store.errors import FingerprintMismatch, StoreError, StoreMissing
+from store.errors import StoreError, StoreMissing
+from store.schema import check_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +27,24 @@ class Backends:
     Attributes:
         load_embedder: loads the model.
         open_store: opens the collection; makes it if a schema is given and there is none.
-        drop_store: removes the collection with all it holds, if there is one.
+        drop_store: removes the collection with all it holds, if there is one, and one that is to follow it.
+        stage_store: opens the collection that is to follow, or makes it.
+        switch_store: puts the one that was staged with a schema in the place of the present one.
+        sweep_store: removes collections that were followed by others.
         stamp_model: returns what changes when the model may have.
-        model_name: as the user named it; empty for the shipped one.
+        model_name: what to load it by; empty for the shipped one.
+        grace: seconds that a former collection stays for servers that still search it.
     """
 
     load_embedder: Callable[[], Embedder]
     open_store: Callable[[Schema | None], Store]
     drop_store: Callable[[], None]
+    stage_store: Callable[[Schema], Store]
+    switch_store: Callable[[Schema], None]
+    sweep_store: Callable[[], None]
     stamp_model: Callable[[], str] = str
     model_name: str = ""
+    grace: float = 0.0
 
 
 class Session:
@@ -62,6 +71,11 @@ class Session:
         """The chunker for the model."""
         return Chunker.for_model(self.embedder.count_tokens, self.embedder.max_tokens)
 
+    @cached_property
+    def schema(self) -> Schema:
+        """What collections of this model and chunker have in common."""
+        return replace(collection_schema(self.embedder), model=self._backends.model_name)
+
     def find_store(self) -> Store | None:
         """Open the store if there is one, whatever made its vectors."""
         if self._store is None:
@@ -78,27 +92,29 @@ class Session:
         """
         if self._checked and self._store is not None:
             return self._store
-        schema = collection_schema(self.embedder)
+        schema = self.schema
         if self._store is None:
-            self._store = self._open(schema)
-        elif self._store.schema != schema:
-            raise _mismatch()
+            self._store = self._backends.open_store(schema)
+        else:
+            check_schema(self._store.schema, schema)
         self._checked = True
         self._manifest.set_facts(
             stamp=self.stamp, fingerprint=schema.fingerprint, model=self._backends.model_name
         )
         return self._store
 
-    def _open(self, schema: Schema) -> Store:
-        try:
-            return self._backends.open_store(schema)
-        except FingerprintMismatch as error:
-            raise _mismatch() from error
-
     @property
     def is_same_model(self) -> bool:
         """Whether nothing hints that the model or the chunker changed since the last run."""
-        return self._manifest.facts().get("stamp") == self.stamp
+        facts, store = self._manifest.facts(), self.find_store()
+        is_known = store is None or facts.get("fingerprint") == store.schema.fingerprint
+        return is_known and facts.get("stamp") == self.stamp
+
+    @property
+    def is_other_model(self) -> bool:
+        """Whether the store there is was made by another model or version of the chunker or analyser."""
+        store = self.find_store()
+        return store is not None and not self.is_same_model and store.schema != self.schema
 
     def close(self) -> None:
         """Let go of the store."""
@@ -106,10 +122,3 @@ class Session:
             with suppress(StoreError):
                 self._store.close()
             self._store = None
-
-
-def _mismatch() -> FingerprintMismatch:
-    return FingerprintMismatch(
-        "the index was made by another model or another version of the chunker or analyser",
-        hint="make it anew: lusifer index --rebuild; or name the model that made it: --model",
-    )

@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     collection: str = Field(
         default="documents", min_length=1, description="Name of the collection on the Qdrant server."
     )
+    switch_grace_seconds: float = Field(
+        default=15.0,
+        ge=0,
+        description="How long the former collection stays after a change of model, for servers to follow.",
+    )
     max_file_megabytes: float = Field(
         default=64.0, gt=0, description="Files larger than this are skipped when indexing."
     )

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from indexer.manifest import Manifest
+from indexer.manifest import STAGED, Manifest
+from indexer.model import SHIPPED
 from indexer.report import Problem, group_reasons, printable
 from lusifer.languages import LANGUAGES
 from store.base import Schema, Store
@@ -32,6 +33,8 @@ class Status:
         model: as it was named; empty for the shipped one.
         fingerprint: of the collection; empty if there is none.
         problem: what is wrong with the store; empty if nothing is.
+        successor: the model for which the index is being made anew; None if it is not.
+        successor_documents: how many documents that has so far.
     """
 
     data: str
@@ -46,6 +49,8 @@ class Status:
     model: str
     fingerprint: str
     problem: str
+    successor: str | None = None
+    successor_documents: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object that ``--json`` prints."""
@@ -61,6 +66,7 @@ def take_status(data: Path, manifest: Manifest, open_store: Callable[[Schema | N
     records = manifest.under()
     indexed = [record for record in records if record.state == "indexed"]
     stored, fingerprint, problem = _ask_store(open_store)
+    successor, successor_documents = _successor(data)
     return Status(
         data=str(data),
         documents=len(indexed),
@@ -74,7 +80,17 @@ def take_status(data: Path, manifest: Manifest, open_store: Callable[[Schema | N
         model=manifest.facts().get("model", ""),
         fingerprint=fingerprint,
         problem=problem,
+        successor=successor,
+        successor_documents=successor_documents,
     )
+
+
+def _successor(data: Path) -> tuple[str | None, int]:
+    if not Manifest.exists(data, STAGED):
+        return None, 0
+    with Manifest.open(data, STAGED) as manifest:
+        documents = sum(record.state == "indexed" for record in manifest.under())
+        return manifest.facts().get("model", ""), documents
 
 
 def _ask_store(open_store: Callable[[Schema | None], Store]) -> tuple[int | None, str, str]:
@@ -101,10 +117,16 @@ def describe(status: Status) -> Iterator[str]:
     for root in status.roots:
         yield f"Indexed path  {printable(root)}"
     if status.fingerprint:
-        yield f"Model         {status.model or 'lusifer-mini (shipped)'}, collection {status.fingerprint}"
+        yield f"Model         {status.model or f'{SHIPPED} (shipped)'}, collection {status.fingerprint}"
     yield from describe_problems(status.skipped, status.failed)
     if status.pending:
         yield f"Pending       {status.pending:,} documents of an interrupted run: run lusifer index again"
+    if status.successor is not None:
+        model = status.successor or SHIPPED
+        yield (
+            f"Next model    {model}, {status.successor_documents:,} documents so far: "
+            f"lusifer index --model {model} completes it"
+        )
     if status.problem:
         yield f"Store         {status.problem}"
     elif not status.pending and status.stored_chunks != status.chunks:

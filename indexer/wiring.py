@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from pydantic import ValidationError
 
-from indexer.embedding import Embedder
 from indexer.errors import UsageError
 from indexer.model import load_model, model_reference, stamp_model
 from indexer.report import Problem
 from indexer.session import Backends
 from indexer.settings import Settings
-from store import delete_store, open_store
-from store.base import Schema, Store
+from store import delete_store, open_store, stage_store, sweep_store, switch_store
 
 
 def load_settings(
@@ -38,34 +36,38 @@ def load_settings(
     return settings.model_copy(update={"data": settings.data.expanduser().resolve()})
 
 
-def make_backends(settings: Settings) -> Backends:
-    """Return how to load the model and to open the store that the settings name."""
+def make_backends(settings: Settings, made_with: str = "") -> Backends:
+    """Return how to load the model and to open the stores that the settings name.
+
+    Args:
+        settings: of this run.
+        made_with: the model of the index there is; used where the settings name none.
+    """
     secret = settings.qdrant_api_key
-    api_key = secret.get_secret_value() if secret is not None else None
-
-    def load_embedder() -> Embedder:
-        return load_model(settings)
-
-    def open_collection(schema: Schema | None) -> Store:
-        return open_store(
-            settings.data,
-            schema,
-            url=settings.qdrant_url,
-            api_key=api_key,
-            collection=settings.collection,
-            create=schema is not None,
-        )
-
-    def drop_collection() -> None:
-        delete_store(settings.data, url=settings.qdrant_url, api_key=api_key, collection=settings.collection)
-
-    return Backends(
-        load_embedder=load_embedder,
-        open_store=open_collection,
-        drop_store=drop_collection,
-        stamp_model=lambda: stamp_model(settings),
-        model_name=model_reference(settings),
+    place = _Place(
+        url=settings.qdrant_url,
+        api_key=secret.get_secret_value() if secret is not None else None,
+        collection=settings.collection,
     )
+    return Backends(
+        load_embedder=lambda: load_model(settings, made_with),
+        open_store=lambda schema: open_store(settings.data, schema, create=schema is not None, **place),
+        drop_store=lambda: delete_store(settings.data, **place),
+        stage_store=lambda schema: stage_store(settings.data, schema, **place),
+        switch_store=lambda schema: switch_store(settings.data, schema, **place),
+        sweep_store=lambda: sweep_store(settings.data, **place),
+        stamp_model=lambda: stamp_model(settings, made_with),
+        model_name=model_reference(settings, made_with),
+        grace=settings.switch_grace_seconds,
+    )
+
+
+class _Place(TypedDict):
+    """Where the functions of ``store`` find a collection."""
+
+    url: str | None
+    api_key: str | None
+    collection: str
 
 
 def choose_paths(

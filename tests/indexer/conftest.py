@@ -128,6 +128,8 @@ class World:
         self.model = "toy"
         self.stamp = ""
         self.store: MemoryStore | None = None
+        self.staged: MemoryStore | None = None
+        self.swept = 0
         self.loaded: list[ToyEmbedder] = []
         self.opened = 0
         self.options = Options(max_bytes=1_000_000)
@@ -153,7 +155,20 @@ class World:
         return self.store
 
     def drop_store(self) -> None:
-        self.store = None
+        self.store = self.staged = None
+
+    def stage_store(self, schema: Schema) -> MemoryStore:
+        if self.staged is None or self.staged.schema != schema:
+            self.staged = MemoryStore(schema)
+        return self.staged
+
+    def switch_store(self, schema: Schema) -> None:
+        assert self.staged is not None
+        assert self.staged.schema == schema
+        self.store, self.staged = self.staged, None
+
+    def sweep_store(self) -> None:
+        self.swept += 1
 
     def load_embedder(self) -> ToyEmbedder:
         self.loaded.append(ToyEmbedder(self.tokenizer, fingerprint=self.model))
@@ -162,7 +177,14 @@ class World:
     @property
     def backends(self) -> Backends:
         return Backends(
-            self.load_embedder, self.open_store, self.drop_store, stamp_model=lambda: self.model + self.stamp
+            load_embedder=self.load_embedder,
+            open_store=self.open_store,
+            drop_store=self.drop_store,
+            stage_store=self.stage_store,
+            switch_store=self.switch_store,
+            sweep_store=self.sweep_store,
+            stamp_model=lambda: self.model + self.stamp,
+            model_name=self.model,
         )
 
     def indexer(self, manifest: Manifest) -> Indexer:

@@ -23,7 +23,7 @@ def lusifer(world, monkeypatch: pytest.MonkeyPatch):
     application = typer.Typer()
     for command in (cli.index, cli.status, cli.remove):
         application.command()(command)
-    monkeypatch.setattr(wiring, "make_backends", lambda settings: world.backends)
+    monkeypatch.setattr(wiring, "make_backends", lambda settings, made_with="": world.backends)
 
     def run(*arguments: object) -> Result:
         return CliRunner().invoke(application, [*map(str, arguments), "--data", str(world.data)])
@@ -85,20 +85,32 @@ def test_without_paths_the_earlier_ones_are_meant(world, lusifer) -> None:
     assert read_json(lusifer("index", "--json"))["skipped"] == []
 
 
-def test_rebuild_covers_all_earlier_paths(world, lusifer) -> None:
+@pytest.mark.parametrize("arguments", [["--rebuild"], ["in"], []])
+def test_a_new_index_covers_all_earlier_paths(world, lusifer, arguments: list[str], monkeypatch) -> None:
     world.write("in/a.txt", "words")
     world.write("out/b.txt", "words")
     lusifer("index", world.docs / "in")
     lusifer("index", world.docs / "out")
     world.model = "other"
+    monkeypatch.chdir(world.docs)
 
-    refused = lusifer("index", world.docs / "in")
-    rebuilt = read_json(lusifer("index", "--rebuild", "--json"))
-
-    assert refused.exit_code == 1
-    assert "--rebuild" in refused.stderr
-    assert rebuilt["indexed"] == 2
+    assert read_json(lusifer("index", *arguments, "--json"))["indexed"] == 2
     assert read_json(lusifer("index", "--json"))["unchanged"] == 2
+
+
+def test_a_change_of_model_is_said_and_shown(world, lusifer, monkeypatch) -> None:
+    world.write("a.txt", "words")
+    lusifer("index", world.docs)
+    world.model = "other"
+    with monkeypatch.context() as patch:
+        patch.setattr(world, "switch_store", lambda _: 1 / 0)
+        assert "making the index anew with other" in lusifer("index").stderr
+
+    lines = lusifer("status").stdout.splitlines()
+    assert "Next model    other, 1 documents so far: lusifer index --model other completes it" in lines
+    assert json.loads(lusifer("status", "--json").stdout)["successor_documents"] == 1
+    lusifer("index")
+    assert "Next model" not in lusifer("status").stdout
 
 
 def test_status_in_json(world, lusifer, paragraphs) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from tokenizers import Tokenizer
 from lusifer.checkpoint import write_static
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
 from lusifer.languages import CODES
-from store import Chunk, open_store
+from store import Chunk, FingerprintMismatch, open_store
 
 pytestmark = pytest.mark.e2e
 
@@ -106,6 +107,14 @@ def without_time(chunks: dict[str, Chunk]) -> dict[str, tuple[object, ...]]:
     return {
         id: (c.document_id, c.position, c.text, c.language, c.path, c.heading) for id, c in chunks.items()
     }
+
+
+def whole_texts(chunks: dict[str, Chunk]) -> dict[str, str]:
+    ordered = sorted(chunks.values(), key=lambda chunk: (chunk.path, chunk.position))
+    texts: dict[str, str] = {}
+    for chunk in ordered:
+        texts[chunk.path] = texts.get(chunk.path, "") + chunk.text
+    return texts
 
 
 def test_three_hundred_files_edited_deleted_and_renamed(command, tmp_path: Path, paragraphs) -> None:
@@ -201,8 +210,6 @@ def test_interrupting_says_how_to_go_on(command, tmp_path: Path, paragraphs) -> 
 
 
 def test_a_store_that_was_deleted_is_made_again(command, tmp_path: Path, paragraphs) -> None:
-    import shutil
-
     docs = tmp_path / "docs"
     write_documents(docs, paragraphs, 14, 3)
     command.index(docs)
@@ -214,22 +221,57 @@ def test_a_store_that_was_deleted_is_made_again(command, tmp_path: Path, paragra
     assert without_time(command.content()) == expected
 
 
-def test_rebuild_with_another_model(command, tmp_path: Path, paragraphs, model: Path) -> None:
-    import shutil
+def copy_model(model: Path, folder: Path, **changes: object) -> Path:
+    """Make another model of one by changing its configuration."""
+    shutil.copytree(model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    return folder
 
+
+def test_another_model_takes_over_after_kills(command, tmp_path: Path, paragraphs, model: Path) -> None:
+    """Killed on the way, it goes on; whoever searches finds the old index whole, then the new one."""
+    docs = tmp_path / "docs"
+    write_documents(docs, paragraphs, 42, 6)
+    command.environment["LUSIFER_SWITCH_GRACE_SECONDS"] = "0"
+    command.index(docs)
+    before = command.content()
+    other = copy_model(model, tmp_path / "other", max_tokens=64)
+    former = open_store(tmp_path / "data", None)
+    for number, seconds in enumerate((1.0, 1.5)):
+        process = command.start("index", "--model", other)
+        time.sleep(seconds)
+        if number == 1:
+            os.kill(command.owner(), signal.SIGKILL)
+            # The indexer mends that by itself; whether it was done by then does not matter here.
+            time.sleep(0.2)
+        process.kill()
+        process.communicate()
+        if open_store(tmp_path / "data", None).schema == former.schema:
+            assert command.content() == before
+    command.index("--model", other)
+
+    new = command.content()
+    assert whole_texts(new) == whole_texts(before)
+    assert len(new) > len(before), "the other model sees less at a time"
+    assert open_store(tmp_path / "data", None).schema.model == str(other)
+    with pytest.raises(FingerprintMismatch):
+        former.count()
+    # From now on it is the index's model: naming it again is not needed, and nothing is left of the other.
+    del command.environment["LUSIFER_MODEL"]
+    again = command.index(docs)
+    assert (again["unchanged"], again["chunks"]) == (42, 0)
+    folders = {path.name for path in (tmp_path / "data").iterdir() if path.is_dir()}
+    assert len(folders) == 1
+    assert not (tmp_path / "data" / "manifest.next.sqlite").exists()
+
+
+def test_rebuild_with_another_model(command, tmp_path: Path, paragraphs, model: Path) -> None:
     docs = tmp_path / "docs"
     write_documents(docs, paragraphs, 14, 3)
     command.index(docs)
-    other = tmp_path / "other"
-    shutil.copytree(model, other)
-    config = json.loads((other / "config.json").read_text())
-    (other / "config.json").write_text(json.dumps(config | {"max_tokens": 64}))
+    other = copy_model(model, tmp_path / "other", max_tokens=64)
 
-    refused = command.start("index", docs, "--model", other)
-    _, errors = refused.communicate(timeout=60)
-
-    assert refused.returncode == 1
-    assert "lusifer index --rebuild" in errors
     assert command.index("--model", other, "--rebuild")["indexed"] == 14
     assert command.index(docs, "--model", other)["unchanged"] == 14
 

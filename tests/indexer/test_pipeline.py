@@ -12,7 +12,6 @@ from indexer.extract import Registry
 from indexer.extract.text import TextExtractor
 from indexer.manifest import Manifest
 from indexer.pipeline import NO_TEXT, Options
-from store.errors import FingerprintMismatch
 
 FORMATS = {
     ".txt": "{title}\n\n{body}\n",
@@ -401,17 +400,6 @@ class TestDisagreement:
 
 
 class TestModel:
-    def test_another_model_is_refused_before_anything_changes(self, world, paragraphs) -> None:
-        paths = fill(world, paragraphs, 5)
-        world.run()
-        paths[0].unlink()
-        before = dict(world.store.chunks)
-        world.model = "other"
-
-        with pytest.raises(FingerprintMismatch, match="--rebuild"):
-            world.run()
-        assert world.store.chunks == before
-
     def test_rebuild_makes_the_index_with_it(self, world, paragraphs) -> None:
         fill(world, paragraphs, 5)
         world.run()
