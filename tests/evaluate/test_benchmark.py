@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from lusifer.errors import ConfigError, DataError
+from lusifer.embedder import Embedder
+from lusifer.errors import ConfigError, DataError, LusiferError
 from lusifer.evaluate.benchmark import registry
 from lusifer.evaluate.benchmark.catalogue import Catalogue, Column, Job, Task, read_catalogue
 from lusifer.evaluate.benchmark.local import read_local_catalogue
@@ -22,6 +24,7 @@ from lusifer.evaluate.benchmark.reach import go_offline_if_unreachable
 from lusifer.evaluate.benchmark.records import Records
 from lusifer.evaluate.benchmark.scores import summarise
 from lusifer.evaluate.benchmark.tables import to_markdown
+from lusifer.evaluate.benchmark.workers import _Process
 from lusifer.evaluate.cli import app
 from lusifer.languages import CODES
 
@@ -199,11 +202,37 @@ def test_another_mteb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         registry.require_mteb()
 
 
+def test_a_folder_that_cannot_be_written_is_named(sentences_file: Path) -> None:
+    below_a_file = sentences_file / "results"
+    result = CliRunner().invoke(
+        app, ["benchmark", "--local", str(sentences_file), "--output", str(below_a_file)]
+    )
+    assert isinstance(result.exception, ConfigError)
+    assert str(below_a_file) in result.exception.message
+
+
 def test_an_unreachable_hub_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert not go_offline_if_unreachable()
     assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("worker", "job", "message", "hint"),
+    [
+        (os._exit, 3, "a process of the benchmark died", "goes on where it stopped"),
+        (Embedder.load, "/nowhere", "there is no model folder /nowhere", "give a checkpoint's folder"),
+    ],
+)
+def test_a_process_that_fails_is_told(worker: Any, job: Any, message: str, hint: str) -> None:
+    process = _Process(worker)
+    process.connection.send(job)
+    with pytest.raises(LusiferError, match=message) as caught:
+        process.receive()
+    assert hint in caught.value.hint
+    process.stop()
 
 
 def test_the_command_line_stays_light() -> None:

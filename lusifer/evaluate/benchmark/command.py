@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lusifer.errors import DataError
+from lusifer.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from lusifer.evaluate.benchmark.catalogue import Catalogue
@@ -68,6 +68,12 @@ def _run(catalogue: Catalogue, model: Model, devices: list[str], output: Path) -
     from lusifer.evaluate.benchmark.workers import find_devices, run_jobs
     from lusifer.evaluate.report import describe_run
 
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"results cannot go to {output}: {error.strerror}", hint="give another folder with --output"
+        ) from error
     jobs = catalogue.jobs()
     outcomes: list[Outcome] = []
     for identity, outcome in run_jobs(jobs, model, devices or find_devices(), output):  # noqa: B007
@@ -82,7 +88,6 @@ def _run(catalogue: Catalogue, model: Model, devices: list[str], output: Path) -
     text = to_markdown(report, catalogue, published)
     typer.echo(text)
     path = output / f"{identity.stem}{'-local' if catalogue.source else ''}.json"
-    output.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     _say(f"wrote {path} and {path.with_suffix('.md')}")

@@ -6,13 +6,14 @@ Must not know what a job measures.
 from __future__ import annotations
 
 import multiprocessing
+import signal
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.queues import SimpleQueue
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lusifer.embedder import Embedder
 from lusifer.errors import LusiferError
@@ -73,28 +74,30 @@ def run_jobs(
         folder: the records are kept in it, in a folder for each model.
 
     Raises:
-        LusiferError: a process died; what it had finished is kept.
+        LusiferError: the model cannot be loaded, or a process died; what was finished is kept.
     """
     if len(devices) == 1:
-        worker = _Worker(model, devices[0], folder)
-        yield from map(worker, jobs)
+        yield from map(_Worker(model, devices[0], folder), jobs)
         return
-    # A forked process cannot use CUDA once its parent did; spawned ones always can.
-    context = multiprocessing.get_context("spawn")
-    free: SimpleQueue[str] = context.SimpleQueue()
-    for device in devices:
-        free.put(device)
-    with ProcessPoolExecutor(len(devices), context, _start, (model, free, folder)) as pool:
-        try:
-            for future in as_completed([pool.submit(_run, job) for job in jobs]):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise LusiferError(
-                "a process of the benchmark died, perhaps for want of memory",
-                hint="run the same command again: it goes on where it stopped",
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+    # Not a pool of the standard library: one kind waits for ever for a process that was killed, the other
+    # cannot be interrupted before its jobs are done.
+    waiting = deque(jobs)
+    processes = [_Process(_Worker(model, device, folder)) for device in devices[: len(jobs)]]
+    try:
+        busy = {process.connection: process for process in processes}
+        for process in processes:
+            process.connection.send(waiting.popleft())
+        while busy:
+            for ready in wait(list(busy)):
+                process = busy[cast("Connection", ready)]
+                yield process.receive()
+                if waiting:
+                    process.connection.send(waiting.popleft())
+                else:
+                    del busy[process.connection]
+    finally:
+        for process in processes:
+            process.stop()
 
 
 class _Worker:
@@ -123,13 +126,49 @@ class _Worker:
         return identity, BenchmarkEncoder(embedder, self._device)
 
 
-#: The worker of this process, where this is a process of the pool.
-_here: list[_Worker] = []
+class _Process:
+    """A worker in a process of its own: send it a job, receive what came of it."""
+
+    def __init__(self, worker: _Worker) -> None:
+        # A forked process cannot use CUDA once its parent did; spawned ones always can.
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(worker, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def receive(self) -> tuple[Identity, Outcome]:
+        """Return a result.
+
+        Raises:
+            LusiferError: the job could not be started, or the process died.
+        """
+        try:
+            result: tuple[Identity, Outcome] | LusiferError = self.connection.recv()
+        except EOFError as error:
+            raise LusiferError(
+                "a process of the benchmark died, perhaps for want of memory",
+                hint="run the same command again: it goes on where it stopped",
+            ) from error
+        if isinstance(result, LusiferError):
+            raise result
+        return result
+
+    def stop(self) -> None:
+        """End it, whatever it is doing: records are never half written."""
+        self._process.terminate()
+        self._process.join()
+        self.connection.close()
 
 
-def _start(model: Model, free: SimpleQueue[str], folder: Path) -> None:
-    _here.append(_Worker(model, free.get(), folder))
-
-
-def _run(job: Job) -> tuple[Identity, Outcome]:
-    return _here[0](job)
+def _serve(worker: _Worker, connection: Connection) -> None:
+    """Run jobs until nobody sends any more."""
+    # Ctrl-C reaches the whole group; the parent takes it and stops its processes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(EOFError):
+        while True:
+            job: Job = connection.recv()
+            try:
+                connection.send(worker(job))
+            except LusiferError as error:
+                connection.send(error)
