@@ -1,171 +1,194 @@
-"""Measure dense, lexical and fused search on questions over paragraphs: does fusion pay, and how weighed?
+"""Measure the search as the product does it: does fusion pay, is a mixed pool fair, what do scores say?
 
-    python benchmarks/hybrid_quality.py DATA [--model FOLDER] [--sweep]
+    python benchmarks/hybrid_quality.py DATA [--model FOLDER] [--output FOLDER]
 
-DATA holds ``mlqa/`` as ``lusifer evaluate retrieval`` reads it. Uses the product's own analyser and fusion on
-whole candidate lists, so it shows what the search does but for the limit on candidates. No randomness.
+DATA holds ``mlqa/`` and ``sib200.jsonl`` as ``lusifer evaluate retrieval`` reads them. Two parts: the model's
+own calibration on the pools it was fitted on (``lusifer train calibrate``), and the whole product on
+``samples/``, which no fit has seen: its questions, the same with their documents taken out of the index,
+questions about other things, and nonsense. No randomness.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
+import subprocess
 import sys
+import tempfile
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from app.opening import open_index
+from app.search.calibrate import Calibration
+from app.search.request import SearchRequest
+from app.search.results import SearchResult
+from app.search.service import search_once
+from app.settings import Settings
+from app.tuning.fit import gather_pools
+from app.tuning.report import measure, to_markdown
 from lusifer import Embedder
-from lusifer.evaluate.datasets import QuestionAnswering, read_questions
-from lusifer.evaluate.metrics import ndcg_at, ranks, recall_at
-from store.analyser import document_vector, query_vector
-from store.fusion import DEFAULT_PARAMETERS, FusionParameters, coverage, damp
+from lusifer.evaluate.datasets import read_parallel, read_questions
+from store.base import Store
 
+ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+NONSENSE = (
+    "asdf qwer zxcv", "blah blah blah", "xyzzy plugh", "lorem ipsum dolor sit amet", "qwertyuiop",
+    "12345 67890", "foo bar baz", "hjkl hjkl", "zzz zzz zzz", "ыва фыва олдж", "йцукен", "ضصثق فغعه",
+    "کشسی بلات", "ㅁㄴㅇㄹ ㅋㅋㅋ", "कखग घङच", "কখগ ঘঙচ", "అఆఇ ఈఉఊ", "bla bli blu", "trololo lololo",
+    "kukuruku papapa",
+)  # fmt: skip
+#: Questions of each language about things that ``samples/`` does not hold.
+FOREIGN = 60
 
 
-def lexical_scores(queries: list[str], passages: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return BM25 scores (queries, passages) and each query's ideal score, as the engines compute them."""
-    postings: dict[int, list[tuple[int, float]]] = {}
-    for row, passage in enumerate(passages):
-        for index, weight in zip(*(part.tolist() for part in document_vector([passage])), strict=True):
-            postings.setdefault(index, []).append((row, weight))
-    scores = np.zeros((len(queries), len(passages)))
-    ideal = np.zeros(len(queries))
-    count = len(passages)
-    for number, query in enumerate(queries):
-        for index, importance in zip(*(part.tolist() for part in query_vector(query)), strict=True):
-            rows = postings.get(index, [])
-            idf = importance * np.log(1 + (count - len(rows) + 0.5) / (len(rows) + 0.5))
-            ideal[number] += idf
-            for row, weight in rows:
-                scores[number, row] += idf * weight
-    return scores, ideal
+@dataclass(frozen=True, slots=True)
+class Question:
+    text: str
+    language: str
+    expected: tuple[str, ...]
 
 
-def fuse_all(
-    dense: np.ndarray, lexical: np.ndarray, ideal: np.ndarray, parameters: FusionParameters
-) -> np.ndarray:
-    """Return fused scores (queries, passages), row by row as ``store.fusion.fuse`` orders them."""
-    fused = np.empty_like(dense, dtype=np.float64)
-    for row in range(len(dense)):
-        damping = damp(lexical[row], ideal[row], parameters.full_coverage)
-        if parameters.method == "convex":
-            bonus = coverage(lexical[row], ideal[row])
-            fused[row] = dense[row] + parameters.lexical_weight * damping * bonus
-        else:
-            k = parameters.rrf_constant
-            own = (-dense[row]).argsort().argsort() + 1
-            words = (-lexical[row]).argsort().argsort() + 1
-            fused[row] = 1 / (k + own)
-            fused[row] += parameters.lexical_weight * damping * np.where(lexical[row] > 0, 1 / (k + words), 0)
-    return fused
+def read_sample_questions() -> list[Question]:
+    lines = (ROOT / "tests" / "data" / "sample_questions.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    return [Question(row["question"], row["language"], tuple(row["expected"])) for row in rows]
 
 
-def measure(positions: np.ndarray) -> dict[str, float]:
+def paths(result: SearchResult) -> list[str]:
+    return [Path(hit.document.path).relative_to(ROOT).as_posix() for hit in result.hits]
+
+
+def measure_samples(model: Embedder, store: Store, foreign: list[str]) -> dict[str, Any]:
+    """Ask the product about its samples."""
+
+    def ask(text: str) -> SearchResult:
+        return search_once(store, model, SearchRequest(text=text, limit=10))
+
+    questions = read_sample_questions()
+    answers = [ask(question.text) for question in questions]
+    found = [
+        [path in question.expected for path in paths(answer)]
+        for question, answer in zip(questions, answers, strict=True)
+    ]
+    right = np.array([marks[:1] == [True] for marks in found])
+    good = np.array([answer.good_match for answer in answers])
     return {
-        "recall@1": recall_at(positions, 1),
-        "recall@10": recall_at(positions, 10),
-        "ndcg@10": ndcg_at(positions, 10),
+        "questions": len(questions),
+        "first": float(right.mean()),
+        "among_three": float(np.mean([any(marks[:3]) for marks in found])),
+        "scores": bins(np.array([answer.hits[0].score for answer in answers]), right),
+        "good_match": {
+            "right first hit": share(good[right]),
+            "wrong first hit": share(good[~right]),
+            "all sample questions": share(good),
+            "their documents taken out": share(ask_without(store, ask, questions)),
+            "questions about other things (MLQA)": share([ask(text).good_match for text in foreign]),
+            "nonsense": share([ask(text).good_match for text in NONSENSE]),
+        },
     }
 
 
-def score_pairs(model: Embedder, data: QuestionAnswering) -> dict[tuple[str, str], tuple[np.ndarray, ...]]:
-    vectors = {code: model.embed_documents(list(group.values())) for code, group in data.paragraphs.items()}
-    scored = {}
-    for (asked, answered), questions in data.questions.items():
-        columns = {pid: i for i, pid in enumerate(data.paragraphs[answered])}
-        relevant = np.array([columns[pid] for pid in questions.relevant])
-        dense = model.embed_query(questions.texts) @ vectors[answered].T
-        lexical, ideal = lexical_scores(questions.texts, list(data.paragraphs[answered].values()))
-        scored[asked, answered] = (dense, lexical, ideal, relevant)
-    return scored
+def ask_without(store: Store, ask: Any, questions: list[Question]) -> list[bool]:
+    """Ask each question while the documents that answer it are out of the index."""
+    held: dict[str, list[Any]] = {}
+    for chunks, vectors in store.export():
+        for chunk, vector in zip(chunks, vectors, strict=True):
+            held.setdefault(Path(chunk.path).relative_to(ROOT).as_posix(), []).append((chunk, vector))
+    good = []
+    for question in questions:
+        gone = [held[path] for path in question.expected]
+        for document in gone:
+            store.delete_document(document[0][0].document_id)
+        good.append(ask(question.text).good_match)
+        for document in gone:
+            store.upsert([chunk for chunk, _ in document], np.stack([vector for _, vector in document]))
+    return good
 
 
-def summarise(
-    scored: dict[tuple[str, str], tuple[np.ndarray, ...]], parameters: FusionParameters
-) -> dict[str, dict[str, dict[str, float]]]:
-    pairs: dict[str, dict[str, dict[str, float]]] = {}
-    for (asked, answered), (dense, lexical, ideal, relevant) in scored.items():
-        fused = fuse_all(dense, lexical, ideal, parameters)
-        pairs[f"{asked}-{answered}"] = {
-            "dense": measure(ranks(dense, relevant)),
-            "lexical": measure(ranks(lexical, relevant)),
-            "fused": measure(ranks(fused, relevant)),
-        }
-    return pairs
+def share(values: Any) -> list[float]:
+    """Return the share that is true, and of how many."""
+    return [round(float(np.mean(values)), 3), len(values)]
 
 
-def mean(pairs: dict[str, dict[str, dict[str, float]]], kind: str, metric: str, *, same: bool) -> float:
-    chosen = [p for p in pairs if (p.split("-")[0] == p.split("-")[1]) is same]
-    return float(np.mean([pairs[p][kind][metric] for p in chosen]))
-
-
-def sweep(
-    scored: dict[tuple[str, str], tuple[np.ndarray, ...]],
-) -> list[tuple[FusionParameters, float, float]]:
-    grid = [
-        FusionParameters(method=method, lexical_weight=weight, full_coverage=full)
-        for method in ("convex", "rrf")
-        for weight in (0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
-        for full in (0.0, 0.3, 0.6, 1.0)
-    ]
+def bins(scores: np.ndarray, right: np.ndarray) -> list[list[float]]:
+    edges = (0.0, 0.2, 0.4, 0.6, 0.8, 1.01)
     rows = []
-    for parameters in grid:
-        pairs = summarise(scored, parameters)
-        rows.append(
-            (
-                parameters,
-                mean(pairs, "fused", "recall@10", same=True),
-                mean(pairs, "fused", "recall@10", same=False),
-            )
-        )
-    return sorted(rows, key=lambda row: -(row[1] + row[2]))
+    for low, high in itertools.pairwise(edges):
+        chosen = (scores >= low) & (scores < high)
+        if chosen.any():
+            means = float(scores[chosen].mean()), float(right[chosen].mean())
+            rows.append([low, min(high, 1.0), int(chosen.sum()), *means])
+    return rows
+
+
+def samples_to_markdown(result: dict[str, Any]) -> str:
+    lines = [
+        f"{result['questions']} questions: first hit right {result['first']:.3f}, one of the first "
+        f"three {result['among_three']:.3f}.",
+        "",
+        "| asked | share with a good match | questions |",
+        "| --- | ---: | ---: |",
+        *(f"| {name} | {value:.2f} | {count} |" for name, (value, count) in result["good_match"].items()),
+        "",
+        "| score of the first hit | questions | mean score | right |",
+        "| --- | ---: | ---: | ---: |",
+        *(
+            f"| {low:.1f} to {high:.1f} | {count} | {mean:.2f} | {right:.2f} |"
+            for low, high, count, mean, right in result["scores"]
+        ),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--model")
-    parser.add_argument("--sweep", action="store_true", help="try a grid of fusion parameters")
+    parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
     model = Embedder.load(arguments.model)
-    scored = score_pairs(model, read_questions(arguments.data / "mlqa"))
-    if arguments.sweep:
-        for parameters, same, cross in sweep(scored):
-            print(f"{same:.3f} {cross:.3f} {parameters}")
-        return
-    pairs = summarise(scored, DEFAULT_PARAMETERS)
-    lines = [
-        f"# Dense, lexical and fused search, {model.name} ({model.fingerprint})",
-        "",
-        "`python benchmarks/hybrid_quality.py DATA` on MLQA dev, "
-        f"{platform.machine()}, Python {platform.python_version()}; {DEFAULT_PARAMETERS}.",
-        "",
-        "| pairs | metric | dense | lexical | fused |",
-        "| --- | --- | ---: | ---: | ---: |",
+    questions = read_questions(arguments.data / "mlqa")
+    foreign = [
+        text
+        for (asked, answered), group in questions.questions.items()
+        if asked == answered
+        for text in group.texts[:FOREIGN]
     ]
-    for same in (True, False):
-        for metric in ("recall@1", "recall@10", "ndcg@10"):
-            cells = " | ".join(
-                f"{mean(pairs, kind, metric, same=same):.3f}" for kind in ("dense", "lexical", "fused")
-            )
-            lines.append(f"| {'one language' if same else 'two languages'} | {metric} | {cells} |")
-    for pair in sorted(pairs):
-        cells = " | ".join(f"{pairs[pair][kind]['recall@10']:.3f}" for kind in ("dense", "lexical", "fused"))
-        lines.append(f"| {pair} | recall@10 | {cells} |")
-    text = "\n".join(lines) + "\n"
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = ["--model", arguments.model] if arguments.model else []
+        command = [sys.executable, "-m", "app.cli", "index", str(ROOT / "samples"), "--data", folder, *chosen]
+        subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+        store = open_index(Settings(data=Path(folder)), model)
+        samples = measure_samples(model, store, foreign)
+        store.close()
+    record: dict[str, Any] = {"model": model.name, "fingerprint": model.fingerprint, "samples": samples}
+    calibration = Calibration.read(model.calibration)
+    parts = [
+        f"# Dense, lexical and fused search, {model.name} ({model.fingerprint})",
+        f"`python benchmarks/hybrid_quality.py DATA`, {platform.machine()}, "
+        f"Python {platform.python_version()}.",
+        "## The whole product on samples/",
+        samples_to_markdown(samples),
+    ]
+    if calibration is not None:
+        pools = gather_pools(model, questions, read_parallel(arguments.data / "sib200.jsonl"))
+        record["dev"] = measure(pools, calibration)
+        parts += ["## MLQA dev and SIB-200, on which the weights were chosen", to_markdown(record["dev"])]
+    text = "\n\n".join(part.rstrip() for part in parts) + "\n"
     sys.stdout.write(text)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "hybrid_quality.md").write_text(text, encoding="utf-8")
-    record = {
-        "model": model.name,
-        "fingerprint": model.fingerprint,
-        "parameters": repr(DEFAULT_PARAMETERS),
-        "pairs": pairs,
-    }
-    (RESULTS / "hybrid_quality.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / "hybrid_quality.md").write_text(text, encoding="utf-8")
+    (arguments.output / "hybrid_quality.json").write_text(
+        json.dumps(record, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":
