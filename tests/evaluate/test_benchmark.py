@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -177,7 +178,7 @@ def test_local_sentences_need_topics(tmp_path: Path, topics: list[str] | None) -
 def test_records_go_on_only_where_nothing_changed(tmp_path: Path) -> None:
     records, job = Records(tmp_path / "m"), Job("STS17", "test", "Compare.", ("a", "b"))
     record = records.read(job, "r1")
-    record.scores["a"] = {"main_score": 0.5}
+    record.scores["a"] = {"main_score": np.float32(0.5)}
     records.write(record)
     assert [path.name for path in records.folder.iterdir()] == ["STS17.json"]
     assert records.read(job, "r1").scores == {"a": {"main_score": 0.5}}
@@ -200,15 +201,6 @@ def test_another_mteb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "version", lambda _name: "1.14.21")
     with pytest.raises(ConfigError, match=r"mteb 1\.14\.21 is installed"):
         registry.require_mteb()
-
-
-def test_a_folder_that_cannot_be_written_is_named(sentences_file: Path) -> None:
-    below_a_file = sentences_file / "results"
-    result = CliRunner().invoke(
-        app, ["benchmark", "--local", str(sentences_file), "--output", str(below_a_file)]
-    )
-    assert isinstance(result.exception, ConfigError)
-    assert str(below_a_file) in result.exception.message
 
 
 def test_an_unreachable_hub_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,15 @@ def test_every_kind_of_task_end_to_end(sentences_file: Path, tmp_path: Path) -> 
     assert again.stdout == first.stdout
 
 
+def test_a_folder_that_cannot_be_written_is_named(sentences_file: Path) -> None:
+    below_a_file = sentences_file / "results"
+    result = CliRunner().invoke(
+        app, ["benchmark", "--local", str(sentences_file), "--output", str(below_a_file)]
+    )
+    assert isinstance(result.exception, ConfigError)
+    assert str(below_a_file) in result.exception.message
+
+
 def test_a_stopped_run_goes_on(sentences_file: Path, tmp_path: Path, encoder: BenchmarkEncoder) -> None:
     records = Records(tmp_path)
     job = read_local_catalogue(sentences_file).select([], ["clustering"]).jobs()[0]

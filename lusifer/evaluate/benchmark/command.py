@@ -103,16 +103,15 @@ def _line(outcome: Outcome) -> str:
 
 def _complain(unfetched: dict[str, str], failed: dict[str, str], count: int) -> None:
     """Fail if any score is missing, after everything else has been written."""
-    if unfetched:
+    parts = [
+        f"{len(tasks)} of {count} datasets could not be {what}: {', '.join(tasks)}"
+        for what, tasks in (("fetched", unfetched), ("measured", failed))
+        if tasks
+    ]
+    if parts:
         raise DataError(
-            f"{len(unfetched)} of {count} datasets could not be fetched: {', '.join(unfetched)}",
-            hint="run the same command with a network: what was measured is not measured again",
-        )
-    if failed:
-        task, reason = next(iter(failed.items()))
-        raise DataError(
-            f"{len(failed)} of {count} tasks could not be measured: {', '.join(failed)}",
-            hint=f"{task}: {reason}",
+            "; ".join(parts),
+            hint="the report says why; run the same command again: what was measured is kept",
         )
 
 

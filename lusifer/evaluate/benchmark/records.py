@@ -59,8 +59,14 @@ class Records:
         part = path.with_suffix(f".{os.getpid()}.part")
         # Not asdict: it copies, and cannot copy the defaultdicts that mteb puts into scores.
         content = {entry.name: getattr(record, entry.name) for entry in fields(record)}
-        part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=1, ensure_ascii=False, default=_plain)
+        part.write_text(text + "\n", encoding="utf-8")
         part.replace(path)
 
     def _path(self, task: str) -> Path:
         return self.folder / f"{task}.json"
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers of numpy and torch, which some metrics come as, as Python's."""
+    return value.tolist()

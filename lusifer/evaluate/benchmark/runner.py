@@ -47,7 +47,7 @@ def run_job(job: Job, encoder: BenchmarkEncoder, records: Records) -> Outcome:
             if subset not in record.scores:
                 _measure(job, subset, encoder, record)
                 records.write(record)
-            outcome.scores[subset] = record.scores[subset]["main_score"]
+            outcome.scores[subset] = float(record.scores[subset]["main_score"])
         except _UnfetchedError as error:
             outcome.unfetched[subset] = str(error)
             unreachable = str(error) if isinstance(error.__cause__, ConnectionError) else ""
