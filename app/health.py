@@ -54,7 +54,7 @@ async def readyz(resources: ResourcesDep, response: Response) -> Readiness:
 
 def _store_state(resources: ResourcesDep) -> StoreState:
     try:
-        resources.store.ask(lambda store: store.count())
+        resources.index.ask(lambda store: store.count())
     except StoreMissing:
         return "nothing indexed"
     except FingerprintMismatch:

@@ -16,7 +16,7 @@ from app.api import api_router
 from app.health import router as health_router
 from app.logging import RequestLog
 from app.openapi import DescribedApp
-from app.opening import ModelLoader, StoreOpener, load_model, open_index
+from app.opening import IndexDoors, ModelLoader, load_index_model
 from app.problems import add_problem_handlers
 from app.resources import Resources
 from app.security import BrowserHeaders, Guard, check_binding
@@ -35,14 +35,14 @@ API key, send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
 
 
 def create_app(
-    settings: Settings, *, load: ModelLoader = load_model, open_store: StoreOpener = open_index
+    settings: Settings, *, load: ModelLoader = load_index_model, doors: IndexDoors | None = None
 ) -> FastAPI:
     """Make the application.
 
     Args:
         settings: how to serve.
         load: loads the model, in a thread, when the application starts.
-        open_store: opens the store, in a thread, when it is first needed.
+        doors: how to open the index and to follow it, in threads; the way the settings say if not given.
 
     Raises:
         ConfigurationError: the settings would let others in without a key.
@@ -53,14 +53,16 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         model = await asyncio.to_thread(load, settings)
-        resources = Resources.open(settings, access, model, open_store)
+        resources = Resources.open(settings, access, model, doors or IndexDoors())
         app.state.resources = resources
         app.state.embeddings = resources.embeddings
         warming = asyncio.create_task(asyncio.to_thread(resources.warm_up))
+        watching = asyncio.create_task(resources.index.watch())
         try:
             yield
         finally:
-            await asyncio.gather(warming, return_exceptions=True)
+            watching.cancel()
+            await asyncio.gather(warming, watching, return_exceptions=True)
             await resources.close()
 
     app = DescribedApp(

@@ -156,6 +156,7 @@ def current_schema(
         from store.remote import server_schema
 
         return server_schema(url, api_key, collection)
+    data = data.expanduser()
     return peek_schema(data / read_pointer(data).current)
 
 

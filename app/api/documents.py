@@ -44,7 +44,7 @@ async def documents(
         languages=check_languages(language), path_prefix=normalise_folder(folder), first_chunks=True
     )
     found = await asyncio.to_thread(
-        resources.store.ask, lambda store: list_documents(store, filter, limit=limit, offset=offset)
+        resources.index.ask, lambda store: list_documents(store, filter, limit=limit, offset=offset)
     )
     summaries = [DocumentRef(**_summary(chunk)) for chunk in found.documents]
     return DocumentPage(total=found.total, offset=offset, limit=limit, documents=summaries)
@@ -56,7 +56,7 @@ async def document(
     resources: ResourcesDep,
 ) -> DocumentDetail:
     """Give a document's text as it was indexed, and where its passages are in it."""
-    found = await asyncio.to_thread(resources.store.ask, lambda store: read_document(store, document_id))
+    found = await asyncio.to_thread(resources.index.ask, lambda store: read_document(store, document_id))
     spans = [
         PassageSpan(
             position=chunk.position,

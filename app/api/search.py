@@ -58,10 +58,10 @@ _RESPONSES = {
 @router.get("/search", summary="Search", responses=_RESPONSES)
 async def search(parameters: Annotated[SearchParameters, Query()], resources: ResourcesDep) -> SearchResult:
     """Find the documents that answer a question, whatever languages both are in."""
-    return await resources.search.search(parameters.as_request())
+    return await resources.index.search(parameters.as_request())
 
 
 @router.post("/search", summary="Search, with the question in the body", responses=_RESPONSES)
 async def search_by_post(parameters: SearchParameters, resources: ResourcesDep) -> SearchResult:
     """Do the same as by GET, and keep the question out of addresses and the logs of proxies."""
-    return await resources.search.search(parameters.as_request())
+    return await resources.index.search(parameters.as_request())

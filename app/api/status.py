@@ -39,7 +39,7 @@ def _status(resources: Resources) -> Status:
         ),
     )
     try:
-        inventory = resources.store.ask(take_inventory)
+        inventory = resources.index.ask(take_inventory)
     except StoreError as error:
         state = "empty" if isinstance(error, StoreMissing) else "unavailable"
         return status.model_copy(

@@ -30,7 +30,7 @@ def search(
     """Find the documents that answer a question."""
     settings = make_settings(data=data, model=model)
 
-    from app.opening import limits_of, load_model, open_index
+    from app.opening import limits_of, load_index_model, open_index
     from app.search.request import SearchRequest, check_request
     from app.search.service import search_once
 
@@ -43,7 +43,7 @@ def search(
     )
     limits = limits_of(settings)
     check_request(request, limits)  # before a model is loaded and a store opened for nothing
-    embedder = load_model(settings)
+    embedder = load_index_model(settings)
     store = open_index(settings, embedder)
     try:
         result = search_once(store, embedder, request, candidates=settings.candidates, limits=limits)

@@ -47,12 +47,12 @@ def run_server(settings: Settings) -> None:
     """
     from app.logging import configure_logging
     from app.main import create_app
-    from app.opening import load_model
+    from app.opening import load_index_model
     from app.security import check_binding
 
     check_binding(settings)
     configure_logging(settings.log_format)
-    model = load_model(settings)
+    model = load_index_model(settings)
     run_app(create_app(settings, load=lambda _: model), settings)
 
 

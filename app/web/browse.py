@@ -28,7 +28,7 @@ async def documents(request: Request, resources: ResourcesDep) -> HTMLResponse:
     filter = Filter(languages=languages, first_chunks=True)
     offset = (query.page - 1) * PAGE_SIZE
     found = await asyncio.to_thread(
-        resources.store.ask, lambda store: list_documents(store, filter, limit=PAGE_SIZE, offset=offset)
+        resources.index.ask, lambda store: list_documents(store, filter, limit=PAGE_SIZE, offset=offset)
     )
     root = common_root([chunk.folder for chunk in found.documents])
     rows = [

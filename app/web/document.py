@@ -27,7 +27,7 @@ async def document(request: Request, document_id: str, resources: ResourcesDep) 
     part = _number(request, "part")
     first = (part if part is not None else (number or 0) // PART) * PART
     found = await asyncio.to_thread(
-        resources.store.ask, lambda store: read_document(store, document_id, first=first, most=PART)
+        resources.index.ask, lambda store: read_document(store, document_id, first=first, most=PART)
     )
     passage = _passage(found, number)
     start, end = _number(request, "start"), _number(request, "end")

@@ -31,7 +31,7 @@ async def home(request: Request, resources: ResourcesDep) -> HTMLResponse:
         if query.q:
             results = await _search(resources, query)
         else:
-            inventory = await asyncio.to_thread(resources.store.ask, take_inventory)
+            inventory = await asyncio.to_thread(resources.index.ask, take_inventory)
     except (RequestError, StoreError) as error:
         trouble = error
     nothing_indexed = isinstance(trouble, StoreMissing) or (inventory is not None and not inventory.documents)
@@ -54,5 +54,5 @@ def _status(trouble: RequestError | StoreError | None) -> int:
 
 
 async def _search(resources: Resources, query: PageQuery) -> ResultsView:
-    result = await resources.search.search(query.as_request())
+    result = await resources.index.search(query.as_request())
     return view_results(result, query, most_pages=resources.limits.offset // PAGE_SIZE + 1)

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from app.main import create_app
+from app.opening import IndexDoors
 from app.settings import Settings
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
 from store.base import (
@@ -299,7 +300,9 @@ def make_client(model: WordModel, store: MemoryStore, tmp_path, monkeypatch) -> 
                 raise StoreMissing("nothing is indexed in /somewhere", hint="run lusifer index FOLDER")
             return store
 
-        app = create_app(Settings(data=tmp_path, **settings), load=lambda _: model, open_store=open_store)
+        app = create_app(
+            Settings(data=tmp_path, **settings), load=lambda _: model, doors=IndexDoors(open_store)
+        )
         client = TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
         client.__enter__()
         opened.append(client)
@@ -313,6 +316,12 @@ def make_client(model: WordModel, store: MemoryStore, tmp_path, monkeypatch) -> 
 @pytest.fixture
 def client(make_client: ClientMaker) -> TestClient:
     return make_client()
+
+
+@pytest.fixture
+def make_index(model: WordModel) -> Callable[[WordModel, Schema], MemoryStore]:
+    """Make the store of the samples with some model's vectors."""
+    return lambda model, schema: fill(MemoryStore(schema), model)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 
 from app.main import create_app
+from app.opening import IndexDoors
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def address(model, store, tmp_path: Path) -> Iterator[str]:
     """A server with the documents of the doubles."""
-    app = create_app(Settings(data=tmp_path), load=lambda _: model, open_store=lambda *_: store)
+    app = create_app(Settings(data=tmp_path), load=lambda _: model, doors=IndexDoors(lambda *_: store))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
+from app.opening import IndexDoors
 from app.settings import Settings
 from store.errors import FingerprintMismatch, StoreUnavailable
 
@@ -109,7 +110,7 @@ def test_a_failing_store_is_told_and_recovered_from(
 
 
 def test_the_store_is_closed_with_the_application(store: MemoryStore, model: WordModel, tmp_path) -> None:
-    app = create_app(Settings(data=tmp_path), load=lambda _: model, open_store=lambda *_: store)
+    app = create_app(Settings(data=tmp_path), load=lambda _: model, doors=IndexDoors(lambda *_: store))
     with TestClient(app, base_url="http://localhost") as client:
         assert client.get("/readyz").status_code == 200
         assert not store.closed

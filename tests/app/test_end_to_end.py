@@ -190,3 +190,40 @@ def test_nothing_indexed_is_explained(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert "lusifer index" in done.stderr
+
+
+def test_a_change_of_model_while_serving_fails_no_question(served: Served, tmp_path: Path) -> None:
+    """The last test here: from now on the server has another model."""
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "lusifer" / "mini", other, copy_function=os.link)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").unlink()
+    (other / "config.json").write_text(json.dumps(config | {"max_tokens": 300}))
+    before = httpx.get(f"{served.address}/api/v1/status", timeout=30).json()
+    answers: list[tuple[int, int]] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=served.address, timeout=30) as client:
+            while not stop.wait(0.05):
+                answer = client.get("/api/v1/search", params={"q": "rain water"})
+                answers.append((answer.status_code, answer.json().get("total", 0)))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        command = [sys.executable, "-m", "app.cli", "index", "--model", str(other), "--data", served.data]
+        settings = environment() | {"LUSIFER_SWITCH_GRACE_SECONDS": "6"}
+        done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+    finally:
+        stop.set()
+        asking.join()
+    after = httpx.get(f"{served.address}/api/v1/status", timeout=30).json()
+    assert {status for status, _ in answers} == {200}
+    assert min(total for _, total in answers) > 0
+    assert after["model"]["fingerprint"] != before["model"]["fingerprint"]
+    assert after["documents"] == before["documents"]
+    assert served.search("rain water")["hits"]
+    # Searches of the command line take the index's model as well, though no setting names it.
+    assert lusifer("search", "rain water", "--data", served.data).returncode == 0

@@ -234,6 +234,6 @@ def test_embeds_the_question_off_the_event_loop(client: TestClient, monkeypatch,
             loops.append(False)
         return embed(texts)
 
-    monkeypatch.setattr(client.app.state.resources.search._questions, "_embed", watched)
+    monkeypatch.setattr(client.app.state.resources.index._current.search._questions, "_embed", watched)
     search(client, q="bees")
     assert loops == [False]
