@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lusifer.errors import TrainingError
 from lusifer.languages import CODES
+from lusifer.train.corpus import GENERAL_SOURCES
 from lusifer.train.prepare import PairSet, Side, load_set, pivot_pairs
 from lusifer.train.recipe import Recipe
 
@@ -46,7 +47,10 @@ class Batch:
 
 @dataclass(slots=True)
 class _Source:
-    """Rows of two sides that belong together, walked through in a new random order each time."""
+    """Rows of two sides that belong together, walked through in a new random order each time.
+
+    ``weight`` is how often it is drawn, relative to others of its kind.
+    """
 
     kind: str
     name: str
@@ -56,6 +60,7 @@ class _Source:
     right_rows: NDArray[np.int64]
     batch: int
     rng: np.random.Generator
+    weight: float
     cursor: int = 0
 
     def draw(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -72,9 +77,10 @@ class _Source:
 class Sampler:
     """Endless batches, one language pair each, by the recipe's shares.
 
-    A kind is drawn by its share, then a language pair of that kind by its number of pairs to the power of
-    ``language_exponent``. Draws depend on the seed and on ``start``: a run resumed at another step goes on
-    with the same mixture in a new order.
+    A kind is drawn by its share, a language pair of that kind by its number of pairs to the power of
+    ``language_exponent``, and of translations and words one source of text, so that the negatives of a batch
+    are of one domain and cannot be told apart by their domain. Draws depend on the seed and on ``start``: a
+    run resumed at another step goes on with the same mixture in a new order.
     """
 
     def __init__(self, caches: list[Path], recipe: Recipe, *, start: int = 0) -> None:
@@ -90,7 +96,7 @@ class Sampler:
         shares = np.array([getattr(recipe, f"share_{kind}") for kind in self._kinds])
         self._kind_weights = shares / shares.sum()
         self._weights = {
-            kind: _normalise([len(s.left_rows) ** recipe.language_exponent for s in group])
+            kind: _normalise([source.weight for source in group])
             for kind, group in self._sources_by_kind.items()
         }
 
@@ -100,11 +106,14 @@ class Sampler:
             group = self._sources_by_kind[kind]
             source = group[self._rng.choice(len(group), p=self._weights[kind])]
             left_rows, right_rows = source.draw()
+            dropout, neighbours = self._recipe.token_dropout, 0
+            if kind in ("sentences", "pivot") and self._rng.random() < self._recipe.window_share:
+                neighbours = self._recipe.window_neighbours
             yield Batch(
                 kind,
                 source.name,
-                gather(source.left, left_rows, self._recipe.token_dropout, self._rng),
-                gather(source.right, right_rows, self._recipe.token_dropout, self._rng),
+                gather(source.left, left_rows, dropout, self._rng),
+                gather(source.right, right_rows, dropout, self._rng, neighbours=neighbours),
             )
 
     def describe(self) -> dict[str, int]:
@@ -123,8 +132,12 @@ class Sampler:
                 continue
             if kind == "sentences":
                 sentences[pairs.name] = pairs
-            rows = np.arange(len(pairs))
-            yield _Source(kind, pairs.name, pairs.left, pairs.right, rows, rows, batch, self._rng)
+            weight = len(pairs) ** recipe.language_exponent
+            groups = [(np.arange(len(pairs)), 1.0)] if kind == "passages" else _by_source(pairs, recipe)
+            for rows, share in groups:
+                yield _Source(
+                    kind, pairs.name, pairs.left, pairs.right, rows, rows, batch, self._rng, weight * share
+                )
         if recipe.share_pivot == 0:
             return
         for first, second in combinations((code for code in CODES if code in sentences), 2):
@@ -139,12 +152,29 @@ class Sampler:
                     right_rows,
                     recipe.batch_sentences,
                     self._rng,
+                    len(left_rows) ** recipe.language_exponent,
                 )
 
 
-def gather(side: Side, rows: NDArray[np.int64], dropout: float, rng: np.random.Generator) -> Texts:
-    """Collect the tokens of some rows of a side, leaving out a share of them; one of each text stays."""
-    begins, ends = side.offsets[rows], side.offsets[rows + 1]
+def gather(
+    side: Side, rows: NDArray[np.int64], dropout: float, rng: np.random.Generator, *, neighbours: int = 0
+) -> Texts:
+    """Collect the tokens of some rows of a side as texts.
+
+    Args:
+        side: all texts.
+        rows: which, shape (texts,).
+        dropout: share of the tokens left out; one of each text stays.
+        rng: draws them.
+        neighbours: up to so many rows before and after belong to the text as well, their number drawn for
+            each. The rows of a file mostly follow each other in their document, so this makes a passage of a
+            sentence.
+    """
+    first, last = rows, rows
+    if neighbours:
+        first = np.maximum(rows - rng.integers(0, neighbours + 1, len(rows)), 0)
+        last = np.minimum(rows + rng.integers(0, neighbours + 1, len(rows)), len(side) - 1)
+    begins, ends = side.offsets[first], side.offsets[last + 1]
     lengths = ends - begins
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     index = np.arange(int(lengths.sum())) + np.repeat(begins - starts, lengths)
@@ -156,6 +186,23 @@ def gather(side: Side, rows: NDArray[np.int64], dropout: float, rng: np.random.G
         ids = ids[keep]
         starts = np.searchsorted(owners, np.arange(len(rows)))
     return Texts(ids, starts, side.keys[rows])
+
+
+def _by_source(pairs: PairSet, recipe: Recipe) -> list[tuple[NDArray[np.int64], float]]:
+    """Split a set's rows by source, small sources of general and of narrow text together; with their shares."""
+    groups: dict[tuple[bool, str], list[NDArray[np.int64]]] = {}
+    for code, name in enumerate(pairs.source_names):
+        rows = np.flatnonzero(pairs.sources == code)
+        alone = name if len(rows) >= recipe.source_pairs else ""
+        groups.setdefault((name in GENERAL_SOURCES, alone), []).append(rows)
+    joined = [(general, np.concatenate(parts)) for (general, _), parts in groups.items()]
+    weights = _normalise(
+        [
+            (recipe.general_weight if general else 1.0) * len(rows) ** recipe.source_exponent
+            for general, rows in joined
+        ]
+    )
+    return [(rows, float(weight)) for (_, rows), weight in zip(joined, weights, strict=True)]
 
 
 def _kind(name: str, recipe: Recipe) -> tuple[str, int]:

@@ -41,6 +41,42 @@ NARROW_SOURCES = {
     "pydocs": 12_000,
 }
 
+#: Sources of general language, as against documentation and interface strings. There is little of it, and it is
+#: what people search: a recipe draws it more often (``general_weight``).
+GENERAL_SOURCES = frozenset(
+    {
+        "bible-ind",
+        "bible-sparv1909",
+        "djangogirls-tutorial",
+        "joshua-indian",
+        "kolibri",
+        "mgsm",
+        "opensource.guide",
+        "osguide",
+        "pawsx",
+        "privacyguides",
+        "scratch",
+        "sdg-translations",
+        "storybooks",
+        "tico19",
+        "dict-bengalidict",
+        "dict-cldr",
+        "dict-countries",
+        "dict-finnwordnet",
+        "dict-freedict-eng-fra",
+        "dict-freedict-eng-swh",
+        "dict-freedict-fra-eng",
+        "dict-freedict-spa-eng",
+        "dict-freedict-swh-eng",
+        "dict-joshua-indian",
+        "dict-omw",
+        "dict-tico-terms",
+        "dict-wikidict",
+        "dict-wiktionary",
+        "dict-xling",
+    }
+)
+
 _WORD = re.compile(r"\w+")
 _NGRAM = 13
 

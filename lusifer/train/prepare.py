@@ -43,11 +43,21 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class PairSet:
-    """Pairs of one kind and language pair; row i of ``left`` belongs to row i of ``right``."""
+    """Pairs of one kind and language pair; row i of ``left`` belongs to row i of ``right``.
+
+    Attributes:
+        name: of the set, such as ``fr``, ``fr.words`` or ``asym.en-fr``.
+        left: English, or the queries.
+        right: the other language, or the passages.
+        sources: where each pair comes from, an index into ``source_names``, shape (pairs,).
+        source_names: names as in the data folder.
+    """
 
     name: str
     left: Side
     right: Side
+    sources: NDArray[np.int16]
+    source_names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.left)
@@ -151,7 +161,7 @@ def load_set(path: Path) -> PairSet:
             Side(arrays[f"{side}_ids"], arrays[f"{side}_offsets"], arrays[f"{side}_keys"])
             for side in ("left", "right")
         )
-    return PairSet(path.stem, left, right)
+        return PairSet(path.stem, left, right, arrays["sources"], tuple(arrays["source_names"].tolist()))
 
 
 def count_tokens(paths: list[Path], vocabulary: int) -> NDArray[np.int64]:
@@ -177,8 +187,11 @@ def pivot_pairs(first: PairSet, second: PairSet) -> tuple[NDArray[np.int64], NDA
 
 def _tokenise(pairs: Iterable[Pair], tokenizer: Tokenizer, max_tokens: int) -> dict[str, NDArray[np.generic]]:
     columns: dict[str, list[NDArray[np.generic]]] = {}
+    sources: dict[str, int] = {}
     stream = iter(pairs)
     while block := list(islice(stream, _BLOCK)):
+        codes = [sources.setdefault(pair.source, len(sources)) for pair in block]
+        columns.setdefault("sources", []).append(np.array(codes, np.int16))
         for side in ("left", "right"):
             texts = [getattr(pair, side) for pair in block]
             encoded = [
@@ -189,7 +202,10 @@ def _tokenise(pairs: Iterable[Pair], tokenizer: Tokenizer, max_tokens: int) -> d
             keys = np.fromiter((getattr(pair, f"{side}_key") for pair in block), np.int64, len(texts))
             for field, values in (("ids", flat), ("lengths", lengths), ("keys", keys)):
                 columns.setdefault(f"{side}_{field}", []).append(values)
-    arrays: dict[str, NDArray[np.generic]] = {}
+    arrays: dict[str, NDArray[np.generic]] = {
+        "sources": np.concatenate(columns.get("sources", [np.empty(0, np.int16)])),
+        "source_names": np.array(list(sources), np.str_),
+    }
     for side in ("left", "right"):
         arrays[f"{side}_ids"] = np.concatenate(columns.get(f"{side}_ids", [np.empty(0, np.int32)]))
         lengths = np.concatenate(columns.get(f"{side}_lengths", [np.empty(0, np.int64)]))

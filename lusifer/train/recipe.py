@@ -35,6 +35,11 @@ class Recipe:
         share_pivot: share of pairs of two languages other than English, joined over their English side.
         share_passages: share of query-passage pairs.
         language_exponent: languages are drawn by (number of pairs) to this power.
+        source_exponent: within a language, sources are drawn by (number of pairs) to this power.
+        source_pairs: sources with fewer pairs are drawn together with others like them.
+        general_weight: how much more often a source of general language is drawn than its size says.
+        window_share: share of the batches of translations whose right side is widened to its neighbours.
+        window_neighbours: at most so many sentences on each side.
         temperature: of the contrastive loss, for sentences and words.
         temperature_passages: the same for query-passage pairs.
         learning_rate: of Adam, at its peak.
@@ -44,6 +49,8 @@ class Recipe:
         teacher_characters: longer English texts are not given to the teacher.
         token_prior: common tokens are weighed down by a / (a + their share) when the model is written;
             this is a, 0 for no weighing.
+        whitening: variances of the space are raised to 1 - 2 times this power when the model is written; 0
+            for none, 0.5 makes them equal.
         token_dropout: share of tokens left out of a training text.
         initial_scale: standard deviation of the initial table.
         checkpoint_minutes: time between checkpoints.
@@ -63,6 +70,11 @@ class Recipe:
     share_pivot: float = 0.20
     share_passages: float = 0.25
     language_exponent: float = 0.5
+    source_exponent: float = 0.5
+    source_pairs: int = 1500
+    general_weight: float = 3.0
+    window_share: float = 0.0
+    window_neighbours: int = 2
     temperature: float = 0.05
     temperature_passages: float = 0.05
     learning_rate: float = 0.01
@@ -71,6 +83,7 @@ class Recipe:
     teacher_texts: int = 500_000
     teacher_characters: int = 120
     token_prior: float = 0.001
+    whitening: float = 0.3
     token_dropout: float = 0.0
     initial_scale: float = 0.1
     checkpoint_minutes: float = 10.0

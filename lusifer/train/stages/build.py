@@ -58,8 +58,10 @@ def build(config: StageConfig, *, head: bool) -> Built:
     if config.hardware.gradient_checkpointing:
         for transformer in (built.model.encoder.transformer, built.model.language_model.transformer):
             if transformer is not None:
-                enable: Any = transformer.gradient_checkpointing_enable  # untyped in transformers
-                enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+                # Its name until transformers 5 was the second.
+                enable: Any = getattr(transformer, "activation_checkpointing_enable", None)
+                enable = enable or transformer.gradient_checkpointing_enable
+                enable({"use_reentrant": False})
     return built
 
 

@@ -81,7 +81,7 @@ class Checkpoints:
         try:
             with _quiet():
                 load(state, checkpoint_id=found[-1], no_dist=self._processes.count == 1)
-        except Exception as error:  # whatever a damaged checkpoint makes torch raise
+        except (Exception, CheckpointException) as error:  # whatever a damaged one makes torch raise
             raise CheckpointError(
                 f"{found[-1]} cannot be read: {_reason(error)}",
                 hint="delete it to go on from the one before",

@@ -259,12 +259,18 @@ class StageConfig:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not TOML: {error}", hint="mend that line") from error
         try:
-            return cls._from(values, path.parent)
+            return cls.from_values(values, path.parent)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error
 
     @classmethod
-    def _from(cls, values: dict[str, Any], folder: Path) -> Self:
+    def from_values(cls, values: Mapping[str, Any], folder: Path) -> Self:
+        """Read a TOML file's content; ``folder`` is what its paths are relative to.
+
+        Raises:
+            ConfigError: a field or value cannot be.
+        """
+        values = dict(values)
         data = values.pop("data", None)
         if not isinstance(data, list) or not data or not all(isinstance(item, Mapping) for item in data):
             raise ConfigError("no data is named", hint="add [[data]] with path = ...")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from lusifer.checkpoint import CONFIG, TOKENIZER
 from lusifer.train.stages.backbones import quiet_transformers
@@ -94,40 +94,33 @@ def _records(count: int, rng: np.random.Generator) -> list[dict[str, object]]:
 def _write_backbones(folder: Path, texts: Sequence[str], seed: int) -> None:
     from transformers import MistralConfig, MistralForCausalLM, XLMRobertaConfig, XLMRobertaModel
 
-    unigram, bpe = _unigram(texts), _bpe(texts)
+    inner = _tokenizer(texts, ("<s>", "<pad>", "</s>", "<unk>"))
+    outer = _tokenizer(texts, ("<unk>", "<s>", "</s>"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = XLMRobertaModel(XLMRobertaConfig(vocab_size=unigram.get_vocab_size(), **_ENCODER))
-        decoder = MistralForCausalLM(MistralConfig(vocab_size=bpe.get_vocab_size(), **_LANGUAGE_MODEL))
-    for name, model, tokenizer in (("encoder", encoder, unigram), ("language-model", decoder, bpe)):
+        encoder = XLMRobertaModel(XLMRobertaConfig(vocab_size=inner.get_vocab_size(), **_ENCODER))
+        decoder = MistralForCausalLM(MistralConfig(vocab_size=outer.get_vocab_size(), **_LANGUAGE_MODEL))
+    for name, model, tokenizer in (("encoder", encoder, inner), ("language-model", decoder, outer)):
         with quiet_transformers():
             model.save_pretrained(folder / name)
         tokenizer.save(str(folder / name / TOKENIZER))
         assert (folder / name / CONFIG).is_file()
 
 
-def _unigram(texts: Sequence[str]) -> Tokenizer:
-    """Return a tokenizer like XLM-R's: unigram pieces, its special tokens at their places."""
-    tokenizer = Tokenizer(models.Unigram())
+def _tokenizer(texts: Sequence[str], special: Sequence[str]) -> Tokenizer:
+    """Return a tokenizer of whole words, and letters for all others; it follows from its arguments alone.
+
+    Args:
+        texts: whose words are known.
+        special: the first ids, ``<unk>`` among them.
+    """
+    words = sorted({word.strip(".?") for text in texts for word in text.split()})
+    letters = sorted({letter for text in texts for letter in text if letter != " "})
+    pieces = [(f"▁{word}", -1.0) for word in words] + [(word, -2.0) for word in words if len(word) > 1]
+    pieces += [(letter, -9.0) for letter in ("▁", "\n", *letters)]
+    model = models.Unigram([*((token, 0.0) for token in special), *pieces], special.index("<unk>"))
+    tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=300,
-        special_tokens=["<s>", "<pad>", "</s>", "<unk>"],
-        unk_token="<unk>",  # noqa: S106
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
-
-
-def _bpe(texts: Sequence[str]) -> Tokenizer:
-    """Return a tokenizer like Mistral's: byte pairs, its special tokens at their places."""
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))  # noqa: S106
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens(list(special))
     return tokenizer
