@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from app.commands.baselines import offer_baselines
 from app.commands.calibrate import calibrate
 from app.commands.embed import embed
 from app.commands.search import search
@@ -56,6 +57,7 @@ for _command in (index, search, serve, serve_embeddings, status, remove, embed):
     cli.command()(_command)
 # Fusion is the search's and scores are the application's, so the model's own commands cannot bring this one.
 train.command()(calibrate)
+offer_baselines()
 for _name, _group in (("train", train), ("evaluate", evaluate)):
     cli.add_typer(_group, name=_name)
 

@@ -5,12 +5,12 @@ Computes what the engines compute, for measuring. Must not know vectors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from store.analyser import document_vector, query_vector
+from store.analyser import ANALYSER_VERSION, document_vector, query_vector
 
 
 class LexicalIndex:
@@ -49,3 +49,17 @@ class LexicalIndex:
                 ideal[number] += importance * rarity
                 scores[number, found] += (importance * rarity * self._weights[span]).astype(np.float32)
         return scores, ideal
+
+
+class Bm25:
+    """The lexical half as a system of its own, for ``lusifer evaluate retrieval --model bm25``."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What makes its scores."""
+        return f"analyser {ANALYSER_VERSION}"
+
+    def index(self, passages: Sequence[str]) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+        """Return a function that scores these passages, shape (questions, passages)."""
+        index = LexicalIndex(passages)
+        return lambda questions: index.score(questions)[0]

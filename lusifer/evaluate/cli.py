@@ -27,25 +27,28 @@ app.command()(benchmark)
 def retrieval(
     data: Annotated[Path, typer.Argument(help="Folder with sib200.jsonl and mlqa/.")],
     model: Annotated[
-        str | None, typer.Option(help="Model name or folder; without it, the shipped one.")
+        list[str] | None,
+        typer.Option(
+            help="Model name or folder, of ours or of sentence-transformers, or bm25; repeat it to compare. "
+            "Without it, the shipped model."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the JSON and Markdown go.")] = Path("benchmarks/results"),
     stem: Annotated[str, typer.Option(help="Name of the result files.")] = "retrieval",
 ) -> None:
     """Sentence retrieval, questions to paragraphs and mixed pools, without any network."""
-    from lusifer.embedder import Embedder
     from lusifer.evaluate.datasets import read_parallel, read_questions
     from lusifer.evaluate.report import describe_run, to_markdown, write_results
-    from lusifer.evaluate.retrieval import mixed_pool, question_retrieval, sentence_retrieval
+    from lusifer.evaluate.retrieval import measure
+    from lusifer.evaluate.systems import open_system
 
     sentences, questions = read_parallel(data / "sib200.jsonl"), read_questions(data / "mlqa")
-    embedder = Embedder.load(model)
-    results = {
-        "run": describe_run(embedder.name, embedder.fingerprint),
-        "sentences": sentence_retrieval(embedder, sentences),
-        "questions": question_retrieval(embedder, questions),
-        "mixed": mixed_pool(embedder, questions),
-    }
+    measured = []
+    names: list[str | None] = [*model] if model else [None]
+    for system in map(open_system, names):
+        run = describe_run(system.name, system.fingerprint)
+        measured.append({"run": run, **measure(system.retriever, sentences, questions)})
+    results = measured[0] if len(measured) == 1 else {"systems": measured}
     typer.echo(to_markdown(results))
     for path in write_results(results, out, stem):
         typer.echo(f"wrote {path}", err=True)

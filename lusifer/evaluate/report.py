@@ -36,7 +36,12 @@ def write_results(results: dict[str, Any], folder: Path, stem: str) -> list[Path
 
 
 def to_markdown(results: dict[str, Any]) -> str:
-    """Return the tables of one result: headline, sentence matrix, question pairs, mixed pool."""
+    """Return the tables of one result, or of several side by side and then each."""
+    if "systems" in results:
+        each = [to_markdown(result).strip() for result in results["systems"]]
+        return (
+            "\n\n".join(["# Retrieval quality side by side", _side_by_side(results["systems"]), *each]) + "\n"
+        )
     run = results["run"]
     parts = [
         f"# Retrieval quality of {run['model']} ({run['fingerprint']})",
@@ -49,6 +54,28 @@ def to_markdown(results: dict[str, Any]) -> str:
     if "mixed" in results:
         parts.append(_mixed(results["mixed"]))
     return "\n\n".join(parts) + "\n"
+
+
+def _side_by_side(results: list[dict[str, Any]]) -> str:
+    """Return one row for each system: the means a reader compares."""
+    header = [
+        "system", "against English", "weakest", "all directions", "same r@1", "same r@10", "cross r@1",
+        "cross r@10", "mixed r@10", "bias",
+    ]  # fmt: skip
+    rows = []
+    for result in results:
+        sentences, questions, mixed = result["sentences"], result["questions"], result["mixed"]
+        found = [row["recall@10"] for row in mixed.values() if isinstance(row, dict)]
+        values = [
+            sentences["mean"],
+            sentences["minimum"],
+            sentences["all_directions"],
+            *(questions[kind][metric] for kind in ("same", "cross") for metric in ("recall@1", "recall@10")),
+            float(np.mean(found)),
+            mixed["bias"],
+        ]
+        rows.append([result["run"]["model"], *map(_cell, values)])
+    return _table(header, rows)
 
 
 def _sentences(result: dict[str, Any]) -> str:

@@ -1,11 +1,12 @@
 """Measure what a searcher feels: sentence retrieval between languages, questions to paragraphs, mixed pools.
 
-Takes anything that embeds text, gives plain numbers. Must not know how results are shown.
+Takes anything that embeds texts or scores passages, gives plain numbers. Must not know how results are shown.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,11 @@ from lusifer.evaluate.metrics import ndcg_at, nearest_centroid, ranks, recall_at
 Matrix = NDArray[np.float32]
 
 
+#: Questions in, scores of shape (questions, passages) out.
+Ask = Callable[[Sequence[str]], Matrix]
+
+
+@runtime_checkable
 class Encoder(Protocol):
     """What is measured: two functions from texts to unit vectors of shape (n, d)."""
 
@@ -24,43 +30,68 @@ class Encoder(Protocol):
     def embed_query(self, texts: list[str]) -> Matrix: ...
 
 
-def sentence_retrieval(encoder: Encoder, data: ParallelSentences) -> dict[str, Any]:
+class Scorer(Protocol):
+    """What is measured and has no vectors: passages in, a function that scores them out."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def index(self, passages: Sequence[str]) -> Ask: ...
+
+
+def measure(
+    system: Encoder | Scorer, sentences: ParallelSentences, questions: QuestionAnswering
+) -> dict[str, Any]:
+    """Measure everything below; see there."""
+    return {
+        "sentences": sentence_retrieval(system, sentences),
+        "questions": question_retrieval(system, questions),
+        "mixed": mixed_pool(system, questions),
+    }
+
+
+def sentence_retrieval(system: Encoder | Scorer, data: ParallelSentences) -> dict[str, Any]:
     """Find each sentence's translation among all sentences of another language, in every direction.
 
     Returns:
         ``accuracy``: {from: {to: share}}; ``against_english``: per language, mean of both directions;
         ``mean``, ``minimum`` of those; ``all_directions``: mean of every pair; ``topics``: accuracy of
-        nearest-centroid topics learnt in English, per language.
+        nearest-centroid topics learnt in English, per language, for systems with vectors.
     """
-    vectors = {code: encoder.embed_documents(texts) for code, texts in data.texts.items()}
-    target = np.arange(len(next(iter(vectors.values()))))
-    accuracy = {
-        a: {b: recall_at(ranks(vectors[a] @ vectors[b].T, target), 1) for b in vectors if b != a}
-        for a in vectors
-    }
+    target = np.arange(len(next(iter(data.texts.values()))))
+    accuracy: dict[str, dict[str, float]] = {code: {} for code in data.texts}
+    vectors: dict[str, Matrix] = {}
+    if isinstance(system, Encoder):
+        vectors = {code: system.embed_documents(texts) for code, texts in data.texts.items()}
+    for found in data.texts:
+        ask = None if isinstance(system, Encoder) else system.index(data.texts[found])
+        for asked in data.texts:
+            if asked != found:
+                scores = ask(data.texts[asked]) if ask else vectors[asked] @ vectors[found].T
+                accuracy[asked][found] = recall_at(ranks(scores, target), 1)
     result: dict[str, Any] = {
         "accuracy": accuracy,
         "all_directions": float(np.mean([v for row in accuracy.values() for v in row.values()])),
     }
-    if "en" in vectors:
-        english = {c: (accuracy["en"][c] + accuracy[c]["en"]) / 2 for c in vectors if c != "en"}
+    if "en" in accuracy:
+        english = {c: (accuracy["en"][c] + accuracy[c]["en"]) / 2 for c in accuracy if c != "en"}
         result["against_english"] = english
         result["mean"] = float(np.mean(list(english.values())))
         result["minimum"] = min(english.values())
         result["weakest"] = min(english, key=lambda code: english[code])
-        if data.topics:
+        if data.topics and vectors:
             result["topics"] = _topics(vectors, data.topics)
     return result
 
 
-def question_retrieval(encoder: Encoder, data: QuestionAnswering) -> dict[str, Any]:
+def question_retrieval(system: Encoder | Scorer, data: QuestionAnswering) -> dict[str, Any]:
     """Find the paragraph that answers each question, for every pair of question and paragraph language.
 
     Returns:
         ``pairs``: {"en-ar": {recall@1, recall@10, ndcg@10}} (question language first), and the means
         ``same`` and ``cross`` over pairs of one and of two languages.
     """
-    scores = _question_scores(encoder, data)
+    scores = _question_scores(system, data)
     pairs = {}
     for (asked, answered), matrix in scores.items():
         ids = {pid: column for column, pid in enumerate(data.paragraphs[answered])}
@@ -78,7 +109,7 @@ def question_retrieval(encoder: Encoder, data: QuestionAnswering) -> dict[str, A
     }
 
 
-def mixed_pool(encoder: Encoder, data: QuestionAnswering) -> dict[str, Any]:
+def mixed_pool(system: Encoder | Scorer, data: QuestionAnswering) -> dict[str, Any]:
     """Ask in each language over the paragraphs of all languages together.
 
     Returns:
@@ -89,7 +120,7 @@ def mixed_pool(encoder: Encoder, data: QuestionAnswering) -> dict[str, Any]:
     ids = [pid for group in data.paragraphs.values() for pid in group]
     languages = np.array([code for code, group in data.paragraphs.items() for _ in group])
     columns = {pid: i for i, pid in enumerate(ids)}
-    pool = encoder.embed_documents([text for group in data.paragraphs.values() for text in group.values()])
+    ask = _index(system, [text for group in data.paragraphs.values() for text in group.values()])
     result: dict[str, Any] = {}
     for asked in data.paragraphs:
         relevant: dict[str, set[int]] = {}
@@ -101,7 +132,7 @@ def mixed_pool(encoder: Encoder, data: QuestionAnswering) -> dict[str, Any]:
                     texts[qid] = text
         if not texts:
             continue
-        best = top(encoder.embed_query(list(texts.values())) @ pool.T, 10)
+        best = top(ask(list(texts.values())), 10)
         own = float((languages[best] == asked).mean())
         shares = [np.mean(languages[list(group)] == asked) for group in relevant.values()]
         found = [bool(group & set(row)) for group, row in zip(relevant.values(), best.tolist(), strict=True)]
@@ -116,14 +147,20 @@ def mixed_pool(encoder: Encoder, data: QuestionAnswering) -> dict[str, Any]:
     return result
 
 
-def _question_scores(encoder: Encoder, data: QuestionAnswering) -> dict[tuple[str, str], Matrix]:
-    paragraphs = {
-        code: encoder.embed_documents(list(group.values())) for code, group in data.paragraphs.items()
-    }
+def _question_scores(system: Encoder | Scorer, data: QuestionAnswering) -> dict[tuple[str, str], Matrix]:
+    pools = {code: _index(system, list(group.values())) for code, group in data.paragraphs.items()}
     return {
-        (asked, answered): encoder.embed_query(questions.texts) @ paragraphs[answered].T
+        (asked, answered): pools[answered](questions.texts)
         for (asked, answered), questions in data.questions.items()
     }
+
+
+def _index(system: Encoder | Scorer, passages: list[str]) -> Ask:
+    """Make passages ready to be asked, by vectors or by whatever the system goes by."""
+    if not isinstance(system, Encoder):
+        return system.index(passages)
+    vectors, encoder = system.embed_documents(passages), system
+    return lambda questions: np.asarray(encoder.embed_query(list(questions)) @ vectors.T, np.float32)
 
 
 def _topics(vectors: dict[str, Matrix], topics: list[str]) -> dict[str, float]:

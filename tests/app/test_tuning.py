@@ -196,7 +196,9 @@ def write_jsonl(path: Path, rows: list[dict[str, str]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def test_the_command_writes_into_the_model_and_changes_no_vector(tmp_path: Path) -> None:
+@pytest.fixture
+def dev(tmp_path: Path) -> Path:
+    """Everyday sentences in the layout of the evaluation sets."""
     texts = parallel()
     (tmp_path / "mlqa").mkdir()
     rows = [dict(zip(CODES, row, strict=True)) for row in zip(*texts.values(), strict=True)]
@@ -210,10 +212,25 @@ def test_the_command_writes_into_the_model_and_changes_no_vector(tmp_path: Path)
                 for row, text in enumerate(texts[other])
             ]
             write_jsonl(tmp_path / "mlqa" / f"dev.q-{other}.c-{code}.jsonl", asked)
-    folder = tmp_path / "model"
+    return tmp_path
+
+
+def test_words_alone_are_measured_beside_models(dev: Path) -> None:
+    names = ["--model", "bm25", "--model", str(ROOT / "lusifer" / "mini")]
+    done = CliRunner().invoke(cli, ["evaluate", "retrieval", str(dev), "--out", str(dev), *names])
+    assert done.exit_code == 0, done.output
+    words, vectors = json.loads((dev / "retrieval.json").read_text(encoding="utf-8"))["systems"]
+    assert (words["run"]["model"], vectors["run"]["model"]) == ("bm25", "lusifer-mini")
+    assert words["questions"]["same"]["recall@1"] > 0.9
+    assert words["sentences"]["mean"] < 0.5 < vectors["sentences"]["mean"], "words do not cross languages"
+    assert "| bm25 |" in (dev / "retrieval.md").read_text(encoding="utf-8").split("\n# ")[0]
+
+
+def test_the_command_writes_into_the_model_and_changes_no_vector(dev: Path) -> None:
+    folder = dev / "model"
     shutil.copytree(ROOT / "lusifer" / "mini", folder)
     before = Embedder.load(folder)
-    arguments = ["train", "calibrate", str(tmp_path), "--model", str(folder)]
+    arguments = ["train", "calibrate", str(dev), "--model", str(folder)]
     assert CliRunner().invoke(cli, [*arguments, "--dry-run"]).exit_code == 0
     assert (folder / "config.json").read_bytes() == (ROOT / "lusifer" / "mini" / "config.json").read_bytes()
     done = CliRunner().invoke(cli, arguments)

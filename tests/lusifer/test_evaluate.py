@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from lusifer.evaluate.datasets import (
 )
 from lusifer.evaluate.metrics import ndcg_at, nearest_centroid, ranks, recall_at, top
 from lusifer.evaluate.report import to_markdown, write_results
-from lusifer.evaluate.retrieval import mixed_pool, question_retrieval, sentence_retrieval
+from lusifer.evaluate.retrieval import measure, mixed_pool, question_retrieval, sentence_retrieval
+from lusifer.evaluate.systems import open_system
 
 
 class Known:
@@ -88,6 +90,89 @@ def test_questions_and_the_mixed_pool_by_hand() -> None:
     assert mixed["en"]["own_share"] == 0.5
     assert mixed["en"]["own_relevant"] == pytest.approx(0.25)
     assert mixed["bias"] == pytest.approx(2.0)
+
+
+class Overlap:
+    """A system without vectors: the number of characters that question and passage share."""
+
+    fingerprint = "overlap"
+
+    def index(self, passages):
+        def ask(questions):
+            return np.array([[len(set(q) & set(p)) for p in passages] for q in questions], np.float32)
+
+        return ask
+
+
+def test_systems_without_vectors_are_measured_too() -> None:
+    sentences = ParallelSentences({"en": ["abc", "def"], "fi": ["abx", "dex"]}, ["one", "two"])
+    questions = QuestionAnswering(
+        {"en": {"e0": "abcd", "e1": "xyz"}, "ar": {"a0": "abc"}},
+        {("en", "en"): Questions(["q0"], ["abc"], ["e0"]), ("en", "ar"): Questions(["q0"], ["abc"], ["a0"])},
+    )
+    result = measure(Overlap(), sentences, questions)
+    assert result["sentences"]["mean"] == 1.0
+    assert "topics" not in result["sentences"]
+    assert result["questions"]["same"]["recall@1"] == 1.0
+    assert result["mixed"]["en"]["recall@10"] == 1.0
+
+
+@pytest.fixture(scope="module")
+def sentence_transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT with random weights, laid out as sentence-transformers does."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "bees", "in", "winter", "query", ":"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
+    parts = [("", "models.Transformer"), ("1_Pooling", "models.Pooling"), ("2_Normalize", "models.Normalize")]
+    modules = [{"path": path, "type": f"sentence_transformers.{name}"} for path, name in parts]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 6}))
+    return folder
+
+
+def test_reads_sentence_transformers_folders(sentence_transformer: Path) -> None:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    system = open_system(str(sentence_transformer))
+    texts = ["bees", "bees in winter", "in " * 20]
+    vectors = system.retriever.embed_documents(texts)
+    model, tokenizer = (
+        kind.from_pretrained(sentence_transformer).eval()
+        if kind is AutoModel
+        else kind.from_pretrained(sentence_transformer)
+        for kind in (AutoModel, AutoTokenizer)
+    )
+    for text, vector in zip(texts, vectors, strict=True):
+        with torch.inference_mode():
+            tokens = tokenizer(text, truncation=True, max_length=6, return_tensors="pt")
+            expected = model(**tokens).last_hidden_state[0].mean(0).numpy()
+        assert vector == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
+    assert len(system.fingerprint) == 16
+
+
+def test_sentence_transformers_of_other_makes_are_refused(sentence_transformer: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(sentence_transformer, folder)
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
+    with pytest.raises(DataError, match="pooling_mode_max_tokens"):
+        open_system(str(folder))
+    modules = json.loads((folder / "modules.json").read_text())
+    (folder / "modules.json").write_text(json.dumps([*modules, {"path": "3", "type": "x.Dense"}]))
+    with pytest.raises(DataError, match="Dense"):
+        open_system(str(folder))
+    (folder / "modules.json").write_text("{")
+    with pytest.raises(DataError, match=r"modules\.json cannot be read"):
+        open_system(str(folder))
 
 
 def test_reports_are_made_from_results(tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""Read a sentence-transformers folder with plain transformers, to measure it beside our models.
+
+Knows the folder's layout: a transformer, pooling over its tokens, perhaps normalisation. Must not know
+what is measured. Vectors are always of unit length, so that a dot product is a cosine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+from transformers import AutoModel, AutoTokenizer
+
+from lusifer.errors import DataError
+
+_BATCH = 64
+_POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+_KNOWN = ("Transformer", "Pooling", "Normalize")
+
+
+class SentenceTransformer:
+    """A model of the sentence-transformers library.
+
+    Args:
+        folder: holds ``modules.json``.
+
+    Raises:
+        DataError: the folder cannot be read, or has a part other than the three above.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        parts = {str(part["type"]).rsplit(".", 1)[-1]: folder / part["path"] for part in _modules(folder)}
+        strange = sorted(set(parts) - set(_KNOWN))
+        if strange or not {"Transformer", "Pooling"} <= set(parts):
+            raise DataError(
+                f"{folder} is made of {', '.join(parts)}",
+                hint=f"models of {', '.join(_KNOWN)} can be measured",
+            )
+        self._pooling = _pooling(parts["Pooling"])
+        root = parts["Transformer"]
+        self._longest = int(_json(root / "sentence_bert_config.json").get("max_seq_length") or 512)
+        prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
+        self._prompts = (prompts.get("query", ""), prompts.get("document", prompts.get("passage", "")))
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(root, local_files_only=True)
+            self._model = AutoModel.from_pretrained(root, local_files_only=True, dtype=torch.float32).eval()
+        except (OSError, ValueError) as error:
+            raise DataError(f"the model in {folder} cannot be read: {error}", hint="copy it again") from error
+        self.name = folder.resolve().name
+        self.fingerprint = _fingerprint(root)
+
+    def embed_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit vectors of questions, ``(len(texts), dimensions)``."""
+        return self._embed([self._prompts[0] + text for text in texts])
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit vectors of passages, ``(len(texts), dimensions)``."""
+        return self._embed([self._prompts[1] + text for text in texts])
+
+    @torch.inference_mode()
+    def _embed(self, texts: list[str]) -> NDArray[np.float32]:
+        vectors = np.empty((len(texts), self._model.config.hidden_size), np.float32)
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        for start in range(0, len(order), _BATCH):
+            rows = order[start : start + _BATCH]
+            tokens = self._tokenizer(
+                [texts[row] for row in rows],
+                padding=True,
+                truncation=True,
+                max_length=self._longest,
+                return_tensors="pt",
+            )
+            hidden = self._model(**tokens).last_hidden_state
+            mask = tokens["attention_mask"][:, :, None].to(hidden.dtype)
+            pooled = hidden[:, 0] if self._pooling == "cls" else (hidden * mask).sum(1) / mask.sum(1)
+            vectors[rows] = functional.normalize(pooled, dim=1).numpy()
+        return vectors
+
+
+def _modules(folder: Path) -> list[dict[str, Any]]:
+    try:
+        modules: list[dict[str, Any]] = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / 'modules.json'} cannot be read", hint="copy the folder again") from error
+    return modules
+
+
+def _pooling(folder: Path) -> str:
+    settings = _json(folder / "config.json")
+    chosen = [name for name, value in settings.items() if name.startswith("pooling_mode_") and value is True]
+    if len(chosen) != 1 or chosen[0] not in _POOLINGS:
+        raise DataError(
+            f"{folder} pools by {', '.join(chosen) or 'nothing'}",
+            hint="models that pool by mean or cls can be measured",
+        )
+    return _POOLINGS[chosen[0]]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin"), folder / "tokenizer.json"]):
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
