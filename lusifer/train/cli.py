@@ -41,7 +41,7 @@ def mini(
     plan = Recipe.read(recipe or RECIPES / "mini.toml", steps=steps)
     table, tokenizer = train_mini(data, run, plan, teacher=teacher, report=_say)
     folder = out or run / "model"
-    export_mini(table, tokenizer, folder)
+    export_mini(table, tokenizer, folder, repeats=plan.repeats)
     _say(f"wrote {folder}")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from dataclasses import is_dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from lusifer.encoder import pad
 from lusifer.language_model import additive_mask
 from lusifer.published import read_published
 from lusifer.tokens import load_tokenizer
+from lusifer.train.stages import records
 from lusifer.train.stages.collate import (
     ASK,
     RECONSTRUCT,
@@ -29,9 +32,10 @@ from lusifer.train.stages.collate import (
 )
 from lusifer.train.stages.examples import Examples
 from lusifer.train.stages.finetune import finetune
+from lusifer.train.stages.lora import LoraSettings
 from lusifer.train.stages.plan import Plan
 from lusifer.train.stages.records import Record, RecordFile, parse_record
-from lusifer.train.stages.settings import CONFIGS, AlignConfig, FinetuneConfig
+from lusifer.train.stages.settings import CONFIGS, AlignConfig, DataSettings, FinetuneConfig
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden-tiny"
 GOLDEN: dict[str, Any] = json.loads((FOLDER / "golden.json").read_text(encoding="utf-8"))
@@ -113,7 +117,7 @@ def test_masks_fall_on_the_language_models_side_alone(source: SourceTokens, targ
 
 def test_finetuning_batches_are_the_authors() -> None:
     recorded = GOLDEN["rep_learning_collator"]["batch"]
-    records = [
+    chosen = [
         Record(
             "Which city is the capital of Finland?",
             ("The river was calm before sunrise.",),
@@ -133,7 +137,7 @@ def test_finetuning_batches_are_the_authors() -> None:
             CATEGORY,
         ),
     ]
-    groups = draw_groups(records, 1, 2, np.random.default_rng(0))
+    groups = draw_groups(chosen, 1, 2, np.random.default_rng(0))
     rows = make_source(GOLDEN["rep_learning_collator"]["max_seq_length"])(
         [text for group in groups for text in group.texts()]
     )
@@ -146,12 +150,10 @@ def test_finetuning_batches_are_the_authors() -> None:
 
 
 def test_a_batch_has_as_many_texts_as_its_poorest_record() -> None:
-    records = [Record("a", ("1", "2"), tuple("xyz")), Record("b", ("3",), tuple("vw"))]
-    groups = draw_groups(records, 4, 7, np.random.default_rng(0))
+    chosen = [Record("a", ("1", "2"), tuple("xyz")), Record("b", ("3",), tuple("vw"))]
+    groups = draw_groups(chosen, 4, 7, np.random.default_rng(0))
     assert [(len(group.positives), len(group.negatives)) for group in groups] == [(1, 2), (1, 2)]
-    drawn = {
-        tuple(draw_groups(records, 1, 1, np.random.default_rng(seed))[0].negatives) for seed in range(20)
-    }
+    drawn = {tuple(draw_groups(chosen, 1, 1, np.random.default_rng(seed))[0].negatives) for seed in range(20)}
     assert drawn == {("x",), ("y",), ("z",)}
 
 
@@ -189,15 +191,15 @@ def test_records_are_read_by_number(tmp_path: Path) -> None:
         '"in_batch_negatives": false}\n',
         encoding="utf-8",
     )
-    records = RecordFile(path, None, lambda _: None)
-    assert [records[number] for number in (1, 0)] == [
+    rows = RecordFile(path, None, lambda _: None)
+    assert [rows[number] for number in (1, 0)] == [
         Record("q", ("p",), ("n", "m"), cluster="3", in_batch_negatives=False),
         Record("köyhä"),
     ]
     assert len(RecordFile(path, 1, lambda _: None)) == 1
     path.write_text("{}", encoding="utf-8")
     with pytest.raises(DataError, match="was changed while it was in use"):
-        records[0]
+        rows[0]
 
 
 @pytest.mark.parametrize(
@@ -346,3 +348,15 @@ def test_additive_masks_hide_padding_and_the_future() -> None:
     assert causal[0].tolist() == [[True, False, False], [True, False, False], [True, False, True]]
     assert causal[1].tolist() == [[False] * 3, [False, True, False], [False, True, True]]
     assert torch.isfinite(additive_mask(mask, torch.bfloat16, causal=True)).all()
+
+
+def test_every_setting_and_field_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    names = set(records.FIELDS)
+    for kind in (AlignConfig, FinetuneConfig):
+        hints = get_type_hints(kind)
+        names |= hints.keys()
+        for inner in (DataSettings, LoraSettings, *filter(is_dataclass, hints.values())):
+            names |= get_type_hints(inner).keys()
+    named = set(re.findall(r"`\[*(?:train\.)?([a-z_12]+)\]*`", page)) | {"data", "model"}
+    assert names - named == set()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lusifer.errors import DataError
 
-_FIELDS = ("query", "text", "positive", "negative", "instruction", "cluster", "in_batch_negatives")
+FIELDS = ("query", "text", "positive", "negative", "instruction", "cluster", "in_batch_negatives")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def parse_record(line: bytes) -> Record:
         raise ValueError(f"it is not JSON ({error})") from None
     if not isinstance(data, dict):
         raise ValueError("it is not a JSON object")
-    unknown = sorted(data.keys() - set(_FIELDS))
+    unknown = sorted(data.keys() - set(FIELDS))
     if unknown:
         raise ValueError(f"the field {unknown[0]!r} is unknown")
     if ("query" in data) == ("text" in data):
