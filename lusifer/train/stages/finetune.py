@@ -144,8 +144,7 @@ def cached_backward(
 ) -> float:
     """Leave the gradients of a loss over many texts, a chunk at a time (GradCache, Gao et al. 2021).
 
-    First all vectors without gradients, then the loss and its gradient for each vector, then each chunk again
-    with gradients. With one chunk it is a plain backward pass.
+    First all vectors without gradients, then the loss and each vector's gradient, then each chunk again with.
 
     Args:
         loss: of the vectors of all rows, in order.
@@ -165,9 +164,8 @@ def cached_backward(
     chunks = [order[start : start + size] for start in range(0, len(order), size)]
     with torch.no_grad():
         parts = [vectors([rows[index] for index in chunk], number) for number, chunk in enumerate(chunks)]
-    reps = torch.empty_like(torch.cat(parts))
-    reps[order] = torch.cat(parts)
-    reps.requires_grad_()
+    # To the order of the rows: where each of them is among the sorted ones.
+    reps = torch.cat(parts)[torch.tensor(order).argsort()].requires_grad_()
     value = loss(reps)
     value.backward()  # type: ignore[no-untyped-call]
     assert reps.grad is not None

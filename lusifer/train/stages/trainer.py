@@ -102,11 +102,7 @@ def run_stage(config: StageConfig, stage: Stage, built: Built, processes: Proces
         folder.mkdir(parents=True, exist_ok=True)
         keep_settings(folder / "settings.json", _described(config))
     processes.wait()
-    learning = [parameter for parameter in stage.module.parameters() if parameter.requires_grad]
-    settings = config.optimiser
-    optimiser = AdamW(
-        learning, settings.learning_rate, (settings.beta1, settings.beta2), weight_decay=settings.weight_decay
-    )
+    optimiser = _make_optimiser(stage.module, config.optimiser)
     checkpoints = Checkpoints(folder, config.output.keep, processes)
     start = checkpoints.load(stage.module, optimiser)
     say = report if processes.main else _silent
@@ -121,6 +117,12 @@ def run_stage(config: StageConfig, stage: Stage, built: Built, processes: Proces
         say(f"wrote {folder / 'model'}")
     processes.wait()
     return folder / "model"
+
+
+def _make_optimiser(module: nn.Module, settings: OptimiserSettings) -> Optimizer:
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    betas = (settings.beta1, settings.beta2)
+    return AdamW(learning, settings.learning_rate, betas, weight_decay=settings.weight_decay)
 
 
 def _loop(
@@ -171,7 +173,7 @@ def _cut_log(path: Path, steps: int) -> None:
 
 
 def _described(config: StageConfig) -> dict[str, object]:
-    """Return what decides a run's result; it may be moved, logged and spread otherwise when it goes on."""
+    """Return what decides a run's result; how it is logged and spread may change when it goes on."""
     result: dict[str, object] = {}
     for name, value in asdict(config).items():
         if name in ("run", "output", "name"):
