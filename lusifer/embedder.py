@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from lusifer.config import PromptKind
 from lusifer.errors import ConfigError
@@ -30,7 +31,6 @@ class Embedder:
         name: the model's name.
         max_tokens: longer texts are cut at the end, with a ``TruncationWarning``.
         fingerprint: short hash of all that makes the vectors; vectors of different fingerprints must not mix.
-        tokenizer: the model's tokenizer, without truncation.
     """
 
     def __init__(self, model: OpenModel) -> None:
@@ -38,7 +38,6 @@ class Embedder:
         self.name = model.config.name
         self.max_tokens = model.config.max_tokens
         self.fingerprint = model.fingerprint
-        self.tokenizer = model.words.tokenizer
         self._words = model.words
         self._backend = model.backend
 
@@ -75,6 +74,11 @@ class Embedder:
 
             return cls(open_remote(str(name_or_path), service or ServiceOptions()))
         return cls(open_model(name_or_path, device, dtype, projected=projected))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, without truncation."""
+        return self._words.tokenizer
 
     @property
     def dimensions(self) -> int:

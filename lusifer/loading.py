@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from lusifer.checkpoint import CONFIG, TOKENIZER, WEIGHTS, read_config
 from lusifer.config import ModelConfig, PromptKind
@@ -21,7 +22,7 @@ from lusifer.fingerprint import fingerprint
 from lusifer.hub import checkpoint_folder
 from lusifer.static import StaticTable
 from lusifer.tokens import load_tokenizer
-from lusifer.words import WordTokenizer
+from lusifer.words import Ids, WordTokenizer
 
 #: The model that comes with the package.
 SHIPPED = Path(__file__).parent / "mini"
@@ -36,13 +37,22 @@ class Backend(Protocol):
     def embed(self, texts: Sequence[str], kind: PromptKind, instruction: str = "") -> NDArray[np.float32]: ...
 
 
+class Words(Protocol):
+    """What turns texts into token ids."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    def __call__(self, texts: Sequence[str]) -> list[Ids]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class OpenModel:
     """A model ready to run."""
 
     config: ModelConfig
     backend: Backend
-    words: WordTokenizer
+    words: Words
     fingerprint: str
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import json
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from lusifer.config import PromptKind
 from lusifer.loading import OpenModel
@@ -22,7 +24,7 @@ from lusifer.remote.client import ServiceClient
 from lusifer.remote.description import Description, describe, fetch_tokenizer
 from lusifer.remote.options import ServiceOptions
 from lusifer.tokens import warn_if_cut
-from lusifer.words import WordTokenizer
+from lusifer.words import Ids, WordTokenizer
 
 #: Texts in a request: enough to fill an accelerator, few enough that others get their turn.
 _REQUEST_TEXTS = 256
@@ -37,12 +39,11 @@ def open_remote(url: str, options: ServiceOptions) -> OpenModel:
     client = ServiceClient(url, options)
     try:
         described = describe(client, options.expected)
-        tokenizer = fetch_tokenizer(client, described, options.cache)
     except BaseException:
         client.close()
         raise
-    backend = RemoteBackend(client, described)
-    return OpenModel(described.config, backend, WordTokenizer(tokenizer), described.fingerprint)
+    words = FetchedWords(lambda: fetch_tokenizer(client, described, options.cache))
+    return OpenModel(described.config, RemoteBackend(client, described), words, described.fingerprint)
 
 
 def served_fingerprint(url: str, options: ServiceOptions) -> str:
@@ -52,6 +53,30 @@ def served_fingerprint(url: str, options: ServiceOptions) -> str:
         return describe(client, options.expected).fingerprint
     finally:
         client.close()
+
+
+class FetchedWords:
+    """Texts to token ids, with a tokenizer that is had when it is first needed: searches need none.
+
+    Args:
+        fetch: gets the tokenizer.
+    """
+
+    def __init__(self, fetch: Callable[[], Tokenizer]) -> None:
+        self._fetch = fetch
+
+    @cached_property
+    def _words(self) -> WordTokenizer:
+        return WordTokenizer(self._fetch())
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, without truncation."""
+        return self._words.tokenizer
+
+    def __call__(self, texts: Sequence[str]) -> list[Ids]:
+        """Return the ids of each text, int32."""
+        return self._words(texts)
 
 
 class RemoteBackend:

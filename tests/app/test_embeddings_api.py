@@ -15,7 +15,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.commands.options import make_settings
-from app.errors import OverloadedError
+from app.errors import ClientGoneError, OverloadedError
+from app.serving import routes
 from app.serving.main import create_embedding_app
 from app.serving.service import CALL_TEXTS, EmbeddingLimits, EmbeddingService
 from app.settings import Settings
@@ -250,6 +251,31 @@ def test_a_client_that_left_is_not_worked_for(slow) -> None:
 
     asyncio.run(ask())
     assert [texts for _, texts in model.calls] == [["1"], ["3"]]
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_work_goes_on_as_long_as_somebody_waits(monkeypatch, gone: bool) -> None:
+    monkeypatch.setattr(routes, "_LOOK_SECONDS", 0.01)
+    done: list[str] = []
+
+    class Client:
+        async def is_disconnected(self) -> bool:
+            return gone
+
+    async def work() -> str:
+        await asyncio.sleep(0.1)
+        done.append("work")
+        return "vectors"
+
+    async def ask() -> str:
+        return await routes._unless_gone(Client(), work())  # type: ignore[arg-type]
+
+    if gone:
+        with pytest.raises(ClientGoneError):
+            asyncio.run(ask())
+    else:
+        assert asyncio.run(ask()) == "vectors"
+    assert done == ([] if gone else ["work"])
 
 
 def test_overload_answers_429_with_retry_after(lean: TestClient, monkeypatch) -> None:

@@ -156,6 +156,8 @@ def test_texts_that_were_cut_are_warned_of(connect, service: Service) -> None:
 
 
 def test_the_tokenizer_is_fetched_once(connect, service: Service, tmp_path: Path, toy: Embedder) -> None:
+    connect().embed_query("river")
+    assert not (tmp_path / "cache").exists(), "a search needs no tokenizer"
     for _ in range(2):
         assert connect().count_tokens(["river city"]) == toy.count_tokens(["river city"])
     paths = [path for _, path, _ in service.requests]
