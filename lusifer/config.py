@@ -169,6 +169,8 @@ class ModelConfig:
         connector: encoder space to language-model space.
         language_model: the bidirectional decoder.
         pooling: how token vectors become one.
+        repeats: with mean pooling, a token met n times in a text weighs n**repeats; 1 for the plain mean.
+            Below 1, saying a word again says less each time, as in BM25 (Robertson & Zaragoza 2009).
         projection: whether Linear-ReLU-Linear follows the pooling.
         prompts: query and document templates.
         max_tokens: longer inputs are cut at the end.
@@ -181,6 +183,7 @@ class ModelConfig:
     language_model: LanguageModelConfig
     connector: ConnectorConfig = field(default_factory=ConnectorConfig)
     pooling: Pooling = "mean"
+    repeats: float = 1.0
     projection: bool = False
     prompts: Prompts = field(default_factory=Prompts)
     max_tokens: int = 512
@@ -194,6 +197,12 @@ class ModelConfig:
             raise ConfigError(
                 f"encoder.dimensions {inner} and language_model.dimensions {outer} differ",
                 hint="an identity connector needs them equal; use connector kind ff",
+            )
+        if not 0 <= self.repeats <= 1:
+            raise ConfigError(f"repeats is {self.repeats}", hint="use a number from 0 to 1")
+        if self.repeats != 1 and (self.pooling != "mean" or self.connector.added_tokens):
+            raise ConfigError(
+                f"repeats is {self.repeats}, which needs mean pooling and no added tokens", hint="make it 1"
             )
         if self.folded and not self.per_token:
             raise ConfigError(

@@ -15,7 +15,7 @@ from lusifer.connector import Connector, Placement
 from lusifer.encoder import UniversalEncoder
 from lusifer.errors import ConfigError
 from lusifer.language_model import LanguageModel
-from lusifer.pooling import pool
+from lusifer.pooling import damp_repeats, pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,9 @@ class Lusifer(nn.Module):
         encoded = self.encoder(input_ids, attention_mask)
         inputs, mask = self.connector(encoded, attention_mask, placement)
         states = self.language_model(inputs, mask)
-        pooled = pool(states, mask, self.config.pooling)
+        power = self.config.repeats
+        weights = mask if power == 1 else damp_repeats(input_ids, attention_mask, power)
+        pooled = pool(states, weights, self.config.pooling)
         reps = pooled
         if self.projection is not None:
             kind = next(self.projection.parameters()).dtype
@@ -82,7 +84,8 @@ def build_projection(width: int) -> nn.Sequential:
 def fold(model: Lusifer) -> Tensor:
     """Return the table that a per-token model amounts to, float32 ``(vocabulary, dimensions)``.
 
-    The normalised sum of a text's rows is then the normalised output of the model.
+    The normalised sum of a text's rows, repeated ones weighed as ``config.repeats`` says, is then the
+    normalised output of the model.
 
     Raises:
         ConfigError: the model's tokens depend on each other, so there is no such table.

@@ -86,15 +86,33 @@ class StaticTable:
         prompts, longest, trimmed = self.config.prompts, self.config.max_tokens, 0
         for start in range(0, len(texts), _BLOCK):
             block = [prompts.render(kind, text, instruction) for text in texts[start : start + _BLOCK]]
-            for row, ids in enumerate(self._words(block), start):
-                trimmed += len(ids) > longest
-                self._sum(ids[:longest], result[row])
+            rows = self._words(block)
+            trimmed += sum(len(ids) > longest for ids in rows)
+            rows = [ids[:longest] for ids in rows]
+            if self.config.repeats == 1:
+                for row, ids in enumerate(rows, start):
+                    self._sum(ids, self._scale.take(ids), result[row])
+            else:
+                for row, (ids, counts) in enumerate(_distinct(rows), start):
+                    weights = self._scale.take(ids) * counts**self.config.repeats
+                    self._sum(ids, weights, result[row])
         warn_if_cut(trimmed, longest)
         return normalise(result)
 
-    def _sum(self, ids: Ids, out: NDArray[np.float32]) -> None:
-        """Write the sum of the tokens' rows; one matrix-vector product, so no text can touch another."""
-        np.dot(self._scale.take(ids), self._table.take(ids, axis=0).astype(np.float32), out=out)
+    def _sum(self, ids: Ids, weights: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        """Write the weighed sum of the tokens' rows; one matrix-vector product: no text can touch another."""
+        np.dot(weights, self._table.take(ids, axis=0).astype(np.float32), out=out)
+
+
+def _distinct(rows: list[Ids]) -> list[tuple[Ids, NDArray[np.float32]]]:
+    """Return the distinct ids of each text, ascending, and how often it has each; sorted all at once."""
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    keys = np.repeat(np.arange(len(rows)) << 32, lengths)
+    keys += np.concatenate(rows) if rows else keys
+    unique, counts = np.unique(keys, return_counts=True)
+    bounds = np.searchsorted(unique, np.arange(1, len(rows)) << 32)
+    ids = (unique & 0xFFFFFFFF).astype(np.int32)
+    return list(zip(np.split(ids, bounds), np.split(counts.astype(np.float32), bounds), strict=True))
 
 
 def _tensor(

@@ -188,8 +188,20 @@ def gather(
     return Texts(ids, starts, side.keys[rows])
 
 
+def sample_sides(caches: list[Path], count: int, *, seed: int) -> list[Texts]:
+    """Return up to ``count`` texts of each side of each set of words; of every set where there are none."""
+    words = [path for path in caches if path.stem.endswith(".words")]
+    rng = np.random.default_rng(seed)
+    texts = []
+    for path in words or caches:
+        pairs = load_set(path)
+        rows = rng.choice(len(pairs), min(count, len(pairs)), replace=False)
+        texts += [gather(side, rows, 0.0, rng) for side in (pairs.left, pairs.right) if len(rows)]
+    return texts
+
+
 def _by_source(pairs: PairSet, recipe: Recipe) -> list[tuple[NDArray[np.int64], float]]:
-    """Split a set's rows by source, small sources of general and of narrow text together; with their shares."""
+    """Split a set's rows by source, with their shares; small sources of one sort stay together."""
     groups: dict[tuple[bool, str], list[NDArray[np.int64]]] = {}
     for code, name in enumerate(pairs.source_names):
         rows = np.flatnonzero(pairs.sources == code)
@@ -208,7 +220,7 @@ def _by_source(pairs: PairSet, recipe: Recipe) -> list[tuple[NDArray[np.int64], 
 def _kind(name: str, recipe: Recipe) -> tuple[str, int]:
     if name.startswith("asym."):
         return "passages", recipe.batch_passages
-    if name.endswith(".words"):
+    if name.endswith((".words", ".names")):
         return "words", recipe.batch_words
     return "sentences", recipe.batch_sentences
 

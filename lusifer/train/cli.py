@@ -20,7 +20,10 @@ def train() -> None:
 
 @app.command()
 def mini(
-    data: Annotated[Path, typer.Argument(help="Folder with train/ and asym/ (and dev/, kept out).")],
+    data: Annotated[
+        Path,
+        typer.Argument(help="Folder with train/ and asym/ (and dev/, kept out); documents with --quick."),
+    ],
     run: Annotated[Path, typer.Option(help="Folder of this run; an interrupted run goes on here.")],
     out: Annotated[
         Path | None, typer.Option(help="Where the finished model goes; without it, RUN/model.")
@@ -31,6 +34,9 @@ def mini(
         Path | None, typer.Option(help="sentence-transformers folder of the English teacher.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the tensor library.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Try the whole recipe on a folder of documents, such as samples/.")
+    ] = False,
 ) -> None:
     """Train lusifer-mini from parallel text: tokenizer, token table, int8 weights."""
     from lusifer.train.export import export_mini
@@ -38,7 +44,13 @@ def mini(
     from lusifer.train.recipe import RECIPES, Recipe
 
     set_threads(threads)
-    plan = Recipe.read(recipe or RECIPES / "mini.toml", steps=steps)
+    plan = Recipe.read(recipe or RECIPES / ("quick.toml" if quick else "mini.toml"), steps=steps)
+    if quick:
+        from lusifer.train.quick import write_quick_data
+
+        for line in write_quick_data(data, run / "data"):
+            _say(f"left out {line}")
+        data = run / "data"
     table, tokenizer = train_mini(data, run, plan, teacher=teacher, report=_say)
     folder = out or run / "model"
     export_mini(table, tokenizer, folder, repeats=plan.repeats)

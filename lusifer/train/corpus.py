@@ -41,8 +41,8 @@ NARROW_SOURCES = {
     "pydocs": 12_000,
 }
 
-#: Sources of general language, as against documentation and interface strings. There is little of it, and it is
-#: what people search: a recipe draws it more often (``general_weight``).
+#: Sources of general language, as against documentation and interface strings. There is little of it, and it
+#: is what people search: a recipe draws it more often (``general_weight``).
 GENERAL_SOURCES = frozenset(
     {
         "bible-ind",
@@ -68,6 +68,7 @@ GENERAL_SOURCES = frozenset(
         "dict-freedict-fra-eng",
         "dict-freedict-spa-eng",
         "dict-freedict-swh-eng",
+        "dict-geonames",
         "dict-joshua-indian",
         "dict-omw",
         "dict-tico-terms",

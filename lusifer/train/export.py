@@ -58,7 +58,12 @@ def whitening(vectors: NDArray[np.float32], power: float) -> NDArray[np.float32]
 
 
 def export_mini(
-    table: NDArray[np.float32], tokenizer: Tokenizer, folder: Path, *, max_tokens: int = 2048
+    table: NDArray[np.float32],
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    repeats: float = 1.0,
+    max_tokens: int = 2048,
 ) -> None:
     """Write the per-token pipeline, folded: token table, identity connector, a language model of no layers.
 
@@ -66,6 +71,7 @@ def export_mini(
         table: float32, shape (vocabulary, dimensions); stored as int8 with one factor per row.
         tokenizer: its ids are the table's rows.
         folder: made if missing.
+        repeats: see ``ModelConfig``.
         max_tokens: texts are cut there when they are embedded; a sum of tokens has no limit of its own.
     """
     vocabulary, dimensions = table.shape
@@ -73,6 +79,7 @@ def export_mini(
         name=NAME,
         encoder=EncoderConfig("token_table", vocabulary, dimensions),
         language_model=LanguageModelConfig(dimensions),
+        repeats=repeats,
         max_tokens=max_tokens,
     )
     write_static(folder, table, tokenizer, config, quantise="int8")

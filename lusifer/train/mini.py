@@ -18,13 +18,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from lusifer.errors import ConfigError, DataError, TrainingError
-from lusifer.train.batches import Sampler
-from lusifer.train.export import weigh_tokens
+from lusifer.train.batches import Sampler, sample_sides
+from lusifer.train.export import weigh_tokens, whitening
 from lusifer.train.prepare import count_tokens, list_sets, make_tokenizer, prepare
 from lusifer.train.recipe import Recipe
-from lusifer.train.table import TableTrainer
+from lusifer.train.table import TableTrainer, encode
 from lusifer.train.teacher import TeacherVectors, english_texts, teach
 
 Report = Callable[[str], None]
@@ -84,8 +85,7 @@ def train_mini(
                 hint="make dimensions in the recipe the teacher's",
             )
     _train(trainer, caches, run, recipe, vectors, report)
-    counts = count_tokens(caches, len(trainer.table))
-    return weigh_tokens(trainer.table.numpy(), counts, recipe.token_prior), tokenizer
+    return _finish(trainer.table, caches, recipe), tokenizer
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
@@ -139,6 +139,18 @@ def _train(
                 _save(trainer, checkpoint)
                 saved = time.monotonic()
     _save(trainer, checkpoint)
+
+
+def _finish(table: Tensor, caches: list[Path], recipe: Recipe) -> NDArray[np.float32]:
+    """Weigh the tokens by how common they are, then even out the directions of the space."""
+    counts = count_tokens(caches, len(table))
+    weighed = weigh_tokens(table.numpy(), counts, recipe.token_prior)
+    if recipe.whitening == 0:
+        return weighed
+    rows = torch.from_numpy(weighed)
+    texts = sample_sides(caches, recipe.whitening_texts, seed=recipe.seed)
+    vectors = torch.cat([encode(rows, torch.from_numpy(t.ids), torch.from_numpy(t.starts)) for t in texts])
+    return weighed @ whitening(vectors.numpy(), recipe.whitening)
 
 
 def _save(trainer: TableTrainer, path: Path) -> None:

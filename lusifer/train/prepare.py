@@ -105,7 +105,7 @@ def list_sets(folder: Path) -> dict[str, tuple[Path, str, bool]]:
     """Map each pair set to its file, the language of its right side, and whether it is symmetric."""
     sets: dict[str, tuple[Path, str, bool]] = {}
     for language in TRANSLATED:
-        for stem in (language, f"{language}.words"):
+        for stem in (language, f"{language}.words", f"{language}.names"):
             path = find_tsv(folder / "train", stem)
             if path is not None:
                 sets[stem] = (path, language, True)
@@ -168,7 +168,7 @@ def count_tokens(paths: list[Path], vocabulary: int) -> NDArray[np.int64]:
     """Count each token in the running text of prepared sets, shape (vocabulary,); word lists are left out."""
     counts = np.zeros(vocabulary, np.int64)
     for path in paths:
-        if path.stem.endswith(".words"):
+        if path.stem.endswith((".words", ".names")):
             continue
         pairs = load_set(path)
         for side in (pairs.left, pairs.right):

@@ -49,8 +49,10 @@ class Recipe:
         teacher_characters: longer English texts are not given to the teacher.
         token_prior: common tokens are weighed down by a / (a + their share) when the model is written;
             this is a, 0 for no weighing.
+        repeats: of the written model, see ``ModelConfig``.
         whitening: variances of the space are raised to 1 - 2 times this power when the model is written; 0
             for none, 0.5 makes them equal.
+        whitening_texts: texts of each side of each word set that the variances are taken from.
         token_dropout: share of tokens left out of a training text.
         initial_scale: standard deviation of the initial table.
         checkpoint_minutes: time between checkpoints.
@@ -83,7 +85,9 @@ class Recipe:
     teacher_texts: int = 500_000
     teacher_characters: int = 120
     token_prior: float = 0.001
+    repeats: float = 0.75
     whitening: float = 0.3
+    whitening_texts: int = 4000
     token_dropout: float = 0.0
     initial_scale: float = 0.1
     checkpoint_minutes: float = 10.0

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from lusifer import ConfigError, Embedder, TruncationWarning
+from lusifer.checkpoint import write_static
+from lusifer.config import ModelConfig
 
 WORDS = st.lists(st.sampled_from(["river", "city", "water", "xyz", "жук", "Rain!", ""]), max_size=20)
 TEXTS = st.lists(WORDS.map(" ".join), min_size=1, max_size=12)
@@ -163,3 +166,18 @@ def test_the_package_says_what_it_exports() -> None:
     assert all(getattr(lusifer, name) for name in lusifer.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Embeder'"):
         lusifer.Embeder  # noqa: B018
+
+
+def test_a_word_said_again_says_less(
+    tmp_path: Path, toy_table: np.ndarray, toy_config: ModelConfig, toy_tokenizer: Tokenizer
+) -> None:
+    config = replace(toy_config, repeats=0.5)
+    write_static(tmp_path, toy_table, toy_tokenizer, config, quantise=None)
+    damped = Embedder.load(tmp_path)
+    river, sea = (toy_table[toy_tokenizer.token_to_id(piece)] for piece in ("▁river", "▁sea"))
+    expected = 2.0 * river + sea
+    found = damped.embed_documents(["river sea river river river", "", "sea"])
+    np.testing.assert_allclose(found[0], expected / np.linalg.norm(expected), atol=1e-6)
+    np.testing.assert_allclose(found[2], sea / np.linalg.norm(sea), atol=1e-6)
+    for row, text in zip(found, ["river sea river river river", "", "sea"], strict=True):
+        np.testing.assert_array_equal(row, damped.embed_query(text)[0])

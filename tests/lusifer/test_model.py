@@ -309,3 +309,26 @@ def test_tensors_without_elements_are_read(tmp_path: Path) -> None:
     save_file({"none": torch.zeros(3, 0, dtype=torch.bfloat16)}, tmp_path / "model.safetensors")
     found = WeightFiles(tmp_path).read("none")
     assert (found.shape, found.dtype) == ((3, 0), torch.bfloat16)
+
+
+def test_repeats_are_damped_in_torch_as_in_the_table() -> None:
+    config = describe(
+        encoder=EncoderConfig("token_table", 44, 16),
+        connector=ConnectorConfig("ff"),
+        language_model=LanguageModelConfig(24),
+        projection=False,
+    )
+    model = build(config)
+    damped = build(replace(config, repeats=0.75))
+    ids = [5, 6, 5, 5, 7]
+    table = fold(damped)
+    expected = 3**0.75 * table[5] + table[6] + table[7]
+    torch.testing.assert_close(
+        torch.nn.functional.normalize(embed(damped, [ids, [9]])[0], dim=0),
+        torch.nn.functional.normalize(expected, dim=0),
+    )
+    torch.testing.assert_close(embed(damped, [[5, 6, 7]]), embed(model, [[5, 6, 7]]))
+    with pytest.raises(ConfigError, match=r"repeats is 1\.5"):
+        replace(config, repeats=1.5)
+    with pytest.raises(ConfigError, match="needs mean pooling"):
+        replace(config, repeats=0.5, pooling="cls")

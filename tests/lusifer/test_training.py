@@ -20,7 +20,7 @@ from lusifer.languages import CODES
 from lusifer.train.batches import Sampler, gather
 from lusifer.train.cli import app
 from lusifer.train.corpus import Overlap, clean, hash_key, normalise_key, read_tsv
-from lusifer.train.export import export_mini, weigh_tokens
+from lusifer.train.export import export_mini, weigh_tokens, whitening
 from lusifer.train.mini import learning_rate, train_mini
 from lusifer.train.prepare import Side, load_set, pivot_pairs, prepare
 from lusifer.train.recipe import RECIPES, Recipe
@@ -312,3 +312,69 @@ def test_tokenizer_folds_spelling_variants(sentences: dict[str, list[str]]) -> N
     )
     with pytest.raises(TrainingError, match="could not be trained"):
         train_tokenizer(["one word"], vocabulary=5000, threads=1)
+
+
+def test_whitening_evens_out_the_directions() -> None:
+    rng = np.random.default_rng(0)
+    vectors = (rng.normal(size=(4000, 8)) * np.array([8, 4, 2, 1, 1, 1, 1, 1])).astype(np.float32)
+    for power, ratio in ((0.0, 64.0), (0.25, 8.0), (0.5, 1.0)):
+        values = np.linalg.eigvalsh(np.cov((vectors @ whitening(vectors, power)).T))
+        assert values[-1] / values[0] == pytest.approx(ratio, rel=0.15), power
+
+
+def test_windows_join_neighbours_and_keep_their_own_text() -> None:
+    side = Side(np.arange(50, dtype=np.int32), np.arange(0, 51, 5), np.arange(10))
+    texts = gather(side, np.arange(10), 0.0, np.random.default_rng(0), neighbours=2)
+    pieces = np.split(texts.ids, texts.starts[1:])
+    assert len({len(piece) for piece in pieces}) > 2
+    for row, piece in enumerate(pieces):
+        assert set(range(5 * row, 5 * row + 5)) <= set(piece.tolist())
+        assert piece.tolist() == list(range(piece[0], piece[-1] + 1)), "in order, without gaps"
+
+
+def test_batches_are_of_one_source(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    rows = [
+        f"{source}\t{source} {i}\t{source} numéro {i}\n" for source in ("tico19", "gnome") for i in range(40)
+    ]
+    (tmp_path / "train" / "fr.tsv").write_text("".join(rows), "utf-8")
+    (tmp_path / "train" / "fr.names.tsv").write_text("dict-geonames\tCairo\tLe Caire\n", "utf-8")
+    tokenizer = train_tokenizer(
+        ["tico19 gnome numéro Cairo Le Caire 0123456789"] * 9, vocabulary=26, threads=1
+    )
+    caches = prepare(tmp_path, tokenizer, tmp_path / "cache", max_tokens=16)
+    plan = replace(SMALL, batch_sentences=8, source_pairs=10, share_words=0.2)
+    pairs = load_set(tmp_path / "cache" / "fr.npz")
+    of_key = dict(zip(pairs.left.keys.tolist(), pairs.sources.tolist(), strict=True))
+    drawn = {0: 0, 1: 0}
+    for batch in islice(Sampler(caches, plan), 200):
+        if batch.kind == "sentences":
+            sources = {of_key[key] for key in batch.left.keys.tolist()}
+            assert len(sources) == 1
+            drawn[sources.pop()] += 1
+        else:
+            assert batch.name == "fr.names"
+    assert drawn[0] > 2 * drawn[1], "general text is drawn more often than documentation"
+
+
+def test_quick_runs_the_whole_recipe_on_the_samples(tmp_path: Path) -> None:
+    samples = Path(__file__).parents[2] / "samples"
+    arguments = ["mini", str(samples), "--quick", "--run", str(tmp_path / "run"), "--threads", "1"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "left out farming/картофель.txt: not UTF-8" in done.output
+    model = Embedder.load(tmp_path / "run" / "model")
+    pairs = load_set(tmp_path / "run" / "cache" / "asym.sw-sw.npz")
+    lines = (tmp_path / "run" / "data" / "asym" / "sw-sw.tsv").read_text("utf-8").splitlines()
+    queries, passages = zip(*(line.split("\t")[1:] for line in lines if line.count("\t") == 2), strict=True)
+    scores = model.embed_query(list(queries)) @ model.embed_documents(list(passages)).T
+    assert len(pairs) > 50
+    assert recall_at(ranks(scores, np.arange(len(passages))), 10) > 3 * 10 / len(passages), "3 times chance"
+
+
+def test_quick_names_what_it_cannot_learn_from(tmp_path: Path) -> None:
+    run = ["--quick", "--run", str(tmp_path / "run")]
+    for folder, message in ((tmp_path / "none", "does not exist"), (tmp_path, "no sub-folder")):
+        failed = CliRunner().invoke(app, ["mini", str(folder), *run])
+        assert isinstance(failed.exception, DataError)
+        assert message in failed.exception.message
