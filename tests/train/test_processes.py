@@ -69,6 +69,7 @@ def launch(arguments: list[str], count: int = 2) -> list[subprocess.CompletedPro
     finally:
         for process in started:
             process.kill()
+            process.communicate()
     return [
         subprocess.CompletedProcess([], process.returncode, output)
         for process, output in zip(started, outputs, strict=True)
