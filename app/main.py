@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.types import Lifespan
 
 from app.access import Access
 from app.api import api_router
@@ -50,26 +51,11 @@ def create_app(
     check_binding(settings)
     access = Access(settings.api_key, settings.session_hours * 3600)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        model = await asyncio.to_thread(load, settings)
-        resources = Resources.open(settings, access, model, doors or IndexDoors())
-        app.state.resources = resources
-        app.state.embeddings = resources.embeddings
-        warming = asyncio.create_task(asyncio.to_thread(resources.warm_up))
-        watching = asyncio.create_task(resources.index.watch())
-        try:
-            yield
-        finally:
-            watching.cancel()
-            await asyncio.gather(warming, watching, return_exceptions=True)
-            await resources.close()
-
     app = DescribedApp(
         title="lusifer-search",
         version=program_version(),
         description=DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=_lifespan(settings, access, load, doors or IndexDoors()),
         docs_url=None,  # these pages load scripts from other servers
         redoc_url=None,
     )
@@ -85,3 +71,24 @@ def create_app(
     app.add_middleware(RequestLog)
     app.add_middleware(BrowserHeaders)
     return app
+
+
+def _lifespan(settings: Settings, access: Access, load: ModelLoader, doors: IndexDoors) -> Lifespan[FastAPI]:
+    """Own model and store from the application's start to its end."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        model = await asyncio.to_thread(load, settings)
+        resources = Resources.open(settings, access, model, doors)
+        app.state.resources = resources
+        app.state.embeddings = resources.embeddings
+        warming = asyncio.create_task(asyncio.to_thread(resources.warm_up))
+        watching = asyncio.create_task(resources.index.watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.gather(warming, watching, return_exceptions=True)
+            await resources.close()
+
+    return lifespan

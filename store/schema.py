@@ -20,6 +20,6 @@ def check_schema(found: Schema, wanted: Schema | None) -> None:
     raise FingerprintMismatch(
         f"The index was made with {found.fingerprint} ({found.dimensions} dimensions), "
         f"not with {wanted.fingerprint} ({wanted.dimensions} dimensions)",
-        hint="Use the model it was made with (--model, LUSIFER_MODEL), or make it anew with "
-        "`lusifer index --rebuild`.",
+        hint="Use the model it was made with (--model, LUSIFER_MODEL), or make it anew with this one: "
+        "`lusifer index`.",
     )
