@@ -54,7 +54,8 @@ def whitening(vectors: NDArray[np.float32], power: float) -> NDArray[np.float32]
     moments = vectors.T.astype(np.float64) @ vectors / len(vectors)
     values, directions = np.linalg.eigh(moments)
     values = np.maximum(values, values[-1] * 1e-4) / values[-1]
-    return ((directions * values**-power) @ directions.T).astype(np.float32)
+    even: NDArray[np.float64] = (directions * values**-power) @ directions.T
+    return even.astype(np.float32)
 
 
 def export_mini(
