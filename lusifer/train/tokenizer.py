@@ -20,11 +20,16 @@ PAD, UNK = "<pad>", "<unk>"
 _OPTIONAL_MARKS = "[\u0610-\u061a\u0640\u064b-\u065f\u0670\u093c\u200d-\u200f\u00ad\u2060\ufeff]"
 
 
+#: Where the digits of the 14 languages' scripts begin: Arabic, Persian, Devanagari, Bengali, Telugu.
+_ZEROS = "\u0660\u06f0\u0966\u09e6\u0c66"
+
+
 def build_normalizer() -> normalizers.Normalizer:
     """Return the text normalisation of lusifer-mini, done in Rust inside the tokenizer.
 
     NFKC and lower case, then the spelling variants that mean nothing to a searcher: Arabic and Persian
-    forms of kaf, yeh, heh and alef, Russian io, optional marks, the zero-width non-joiner as a word bound.
+    forms of kaf, yeh, heh and alef, Russian io, optional marks, the zero-width non-joiner as a word bound,
+    and the digits of other scripts.
     """
     return normalizers.Sequence(
         [
@@ -37,6 +42,12 @@ def build_normalizer() -> normalizers.Normalizer:
             normalizers.Replace("ك", "ک"),
             normalizers.Replace("ة", "ه"),
             normalizers.Replace("ё", "е"),
+            *(
+                normalizers.Replace(
+                    Regex(f"[{''.join(chr(ord(zero) + digit) for zero in _ZEROS)}]"), str(digit)
+                )
+                for digit in range(10)
+            ),
         ]
     )
 

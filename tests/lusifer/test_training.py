@@ -19,14 +19,14 @@ from lusifer.evaluate.metrics import ranks, recall_at
 from lusifer.languages import CODES
 from lusifer.train.batches import Sampler, gather
 from lusifer.train.cli import app
-from lusifer.train.corpus import Overlap, clean, hash_key, normalise_key, read_tsv
+from lusifer.train.corpus import Overlap, Pair, clean, hash_key, normalise_key, read_tsv
 from lusifer.train.export import export_mini, weigh_tokens, whitening
 from lusifer.train.mini import learning_rate, train_mini
-from lusifer.train.prepare import Side, load_set, pivot_pairs, prepare
+from lusifer.train.prepare import Side, bare, leave_out_accents, load_set, pivot_pairs, prepare
 from lusifer.train.recipe import RECIPES, Recipe
 from lusifer.train.table import RowAdam, contrastive_loss, encode, teacher_loss
 from lusifer.train.teacher import TeacherVectors
-from lusifer.train.tokenizer import train_tokenizer
+from lusifer.train.tokenizer import build_normalizer, train_tokenizer
 
 PARALLEL = Path(__file__).parents[1] / "data" / "parallel.jsonl"
 SMALL = Recipe(
@@ -378,3 +378,23 @@ def test_quick_names_what_it_cannot_learn_from(tmp_path: Path) -> None:
         failed = CliRunner().invoke(app, ["mini", str(folder), *run])
         assert isinstance(failed.exception, DataError)
         assert message in failed.exception.message
+
+
+def test_some_texts_lose_their_accents() -> None:
+    assert bare("Đường phố Hà Nội, été à Malmö") == "Duong pho Ha Noi, ete a Malmo"
+    pairs = [
+        Pair("own", f"word {i}", f"đường {i}", hash_key(f"l{i}"), hash_key(f"r{i}")) for i in range(2000)
+    ]
+    found = list(leave_out_accents(pairs, "vi"))
+    changed = [pair for pair in found if pair.right.startswith("duong")]
+    assert len(changed) / len(found) == pytest.approx(0.2, abs=0.03)
+    assert [pair.left for pair in found] == [pair.left for pair in pairs]
+    assert list(leave_out_accents(pairs, "ru")) == pairs
+    queries = list(leave_out_accents([replace(pair, left=pair.right) for pair in pairs], "asym.vi-en"))
+    assert 0.15 < np.mean([pair.left.startswith("duong") for pair in queries]) < 0.25
+    assert all(pair.right.startswith("đường") for pair in queries)
+
+
+def test_digits_of_all_scripts_are_one() -> None:
+    normalise = build_normalizer().normalize_str
+    assert normalise("١٩٩٩ ۱۴۰۲ २०२३ ২০২৪ ౨౦౨౫") == "1999 1402 2023 2024 2025"
