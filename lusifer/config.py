@@ -84,26 +84,29 @@ class ConnectorConfig:
 
 @dataclass(frozen=True, slots=True)
 class LanguageModelConfig:
-    """The embedding language model: a bidirectional Mistral of any depth.
+    """The embedding language model: a bidirectional Mistral of any depth, or a BERT.
 
     Attributes:
         dimensions: width of its input and output.
         layers: number of transformer layers; 0 leaves its input as it is (but for ``final_norm``).
-        final_norm: whether an RMSNorm follows the last layer; always so when there are layers.
-        transformer: the ``MistralConfig`` as a dict; empty for zero layers.
+        final_norm: whether a norm follows the last layer; always so when there are layers.
+        transformer: the ``MistralConfig`` or ``BertConfig`` as a dict; empty for zero layers.
+        kind: ``mistral``, or ``bert`` for an English embedding model of that kind.
     """
 
     dimensions: int
     layers: int = 0
     final_norm: bool = False
     transformer: dict[str, Any] = field(default_factory=dict)
-    kind: Literal["mistral"] = "mistral"
+    kind: Literal["mistral", "bert"] = "mistral"
 
     def __post_init__(self) -> None:
         _positive("language_model.dimensions", self.dimensions)
         if self.layers < 0:
             raise ConfigError(f"language_model.layers is {self.layers}", hint="use 0 or more")
         if self.layers == 0:
+            if self.kind != "mistral":
+                raise ConfigError(f"language_model.layers is 0 for a {self.kind}", hint="use kind mistral")
             return
         if not self.final_norm:
             raise ConfigError(
@@ -119,9 +122,18 @@ class LanguageModelConfig:
     @classmethod
     def mistral(cls, transformer: dict[str, Any]) -> Self:
         """Describe a Mistral by its own configuration."""
+        return cls._of("mistral", transformer)
+
+    @classmethod
+    def bert(cls, transformer: dict[str, Any]) -> Self:
+        """Describe a BERT by its own configuration."""
+        return cls._of("bert", transformer)
+
+    @classmethod
+    def _of(cls, kind: Literal["mistral", "bert"], transformer: dict[str, Any]) -> Self:
         dimensions = _required("language_model", transformer, "hidden_size")
         layers = _required("language_model", transformer, "num_hidden_layers")
-        return cls(dimensions, layers, final_norm=True, transformer=transformer)
+        return cls(dimensions, layers, final_norm=True, transformer=transformer, kind=kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,12 +38,7 @@ class UniversalEncoder(nn.Module):
         """Compute again what no checkpoint holds, after the module was built without memory."""
         if self.transformer is None:
             return
-        embeddings = self.transformer.embeddings
-        longest = embeddings.position_embeddings.num_embeddings
-        positions = torch.arange(longest).expand((1, -1))
-        embeddings.register_buffer("position_ids", positions, persistent=False)
-        types = torch.zeros((1, longest), dtype=torch.long)
-        embeddings.register_buffer("token_type_ids", types, persistent=False)
+        restore_positions(self.transformer.embeddings)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Encode a batch; ``attention_mask`` is 1 at tokens and 0 at padding."""
@@ -54,6 +49,16 @@ class UniversalEncoder(nn.Module):
         output = self.transformer(input_ids=input_ids, attention_mask=attention_mask)
         states: Tensor = output.last_hidden_state
         return states
+
+
+def restore_positions(embeddings: nn.Module) -> None:
+    """Compute again the buffers of a BERT-like embedding layer that was built without memory."""
+    table = embeddings.get_submodule("position_embeddings")
+    assert isinstance(table, nn.Embedding)
+    positions = torch.arange(table.num_embeddings).expand((1, -1))
+    embeddings.register_buffer("position_ids", positions, persistent=False)
+    types = torch.zeros((1, table.num_embeddings), dtype=torch.long)
+    embeddings.register_buffer("token_type_ids", types, persistent=False)
 
 
 def pad(rows: list[list[int]], pad_id: int, multiple: int = 8) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The embedding language model: a Mistral that sees the whole text from every position.
+"""The embedding language model: a Mistral that sees the whole text from every position, or a BERT.
 
 Must not know where its input vectors come from.
 """
@@ -7,27 +7,32 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from transformers import MistralConfig, MistralModel
+from transformers import BertConfig, BertModel, MistralConfig, MistralModel
 
 from lusifer.config import LanguageModelConfig
+from lusifer.encoder import restore_positions
+from lusifer.errors import ConfigError
 
 #: Epsilon of the final RMSNorm of a language model of zero layers.
 _EPSILON = 1e-5
 
 
 class LanguageModel(nn.Module):
-    """Input vectors ``(batch, length, dimensions)`` to states of the same shape, after the final RMSNorm.
+    """Input vectors ``(batch, length, dimensions)`` to states of the same shape, after the final norm.
 
-    Attention has no sliding window, whatever the configuration says: that is how LUSIFER was trained. Token
-    embeddings and output head, which an embedding model never uses, are not built; :class:`TokenHead` holds
-    them where they are needed.
+    A Mistral's attention has no sliding window, whatever the configuration says: that is how LUSIFER was
+    trained. A BERT adds its positions to what it reads. Token embeddings and output head, which an embedding
+    model never uses, are not built; :class:`TokenHead` holds them where they are needed.
     """
 
     def __init__(self, config: LanguageModelConfig) -> None:
         super().__init__()
-        self.transformer: MistralModel | None = None
+        self.transformer: MistralModel | BertModel | None = None
         self.norm: nn.RMSNorm | None = None
-        if config.layers:
+        if config.kind == "bert":
+            self.transformer = BertModel(BertConfig(**config.transformer), add_pooling_layer=False)
+            del self.transformer.embeddings.word_embeddings
+        elif config.layers:
             settings = MistralConfig(**{**config.transformer, "sliding_window": None, "use_cache": False})
             self.transformer = MistralModel(settings)
             del self.transformer.embed_tokens
@@ -36,7 +41,9 @@ class LanguageModel(nn.Module):
 
     def restore_buffers(self) -> None:
         """Compute again what no checkpoint holds, after the module was built without memory."""
-        if self.transformer is not None:
+        if isinstance(self.transformer, BertModel):
+            restore_positions(self.transformer.embeddings)
+        elif self.transformer is not None:
             rotary = self.transformer.rotary_emb
             self.transformer.rotary_emb = type(rotary)(self.transformer.config)
 
@@ -48,9 +55,19 @@ class LanguageModel(nn.Module):
             attention_mask: ``(batch, length)``, 1 where a position may be looked at.
             causal: whether a position sees only itself and those before it. Embeddings are always made
                 without; alignment has a variant with.
+
+        Raises:
+            ConfigError: a BERT was asked to be causal.
         """
         if self.transformer is None:
             return inputs if self.norm is None else self.norm(inputs)
+        if isinstance(self.transformer, BertModel):
+            if causal:
+                raise ConfigError("a BERT has no causal form", hint="align with causal = false")
+            read: Tensor = self.transformer(
+                inputs_embeds=inputs, attention_mask=attention_mask
+            ).last_hidden_state
+            return read
         output = self.transformer(
             inputs_embeds=inputs,
             attention_mask=additive_mask(attention_mask, _computed_in(inputs), causal=causal),

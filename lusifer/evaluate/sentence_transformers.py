@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,42 @@ _POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"
 _KNOWN = ("Transformer", "Pooling", "Normalize")
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a folder says of itself.
+
+    Attributes:
+        transformer: folder of the transformer and its tokenizer.
+        pooling: ``mean`` or ``cls``.
+        longest: tokens it reads, special ones included.
+        prompts: what goes before questions, and before passages.
+    """
+
+    transformer: Path
+    pooling: str
+    longest: int
+    prompts: tuple[str, str]
+
+
+def read_layout(folder: Path) -> Layout:
+    """Read the files that describe a sentence-transformers folder.
+
+    Raises:
+        DataError: it cannot be read, or has a part other than transformer, pooling and normalisation.
+    """
+    parts = {str(part["type"]).rsplit(".", 1)[-1]: folder / part["path"] for part in _modules(folder)}
+    strange = sorted(set(parts) - set(_KNOWN))
+    if strange or not {"Transformer", "Pooling"} <= set(parts):
+        raise DataError(
+            f"{folder} is made of {', '.join(parts)}", hint=f"models of {', '.join(_KNOWN)} can be measured"
+        )
+    root = parts["Transformer"]
+    longest = int(_json(root / "sentence_bert_config.json").get("max_seq_length") or 512)
+    prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    asked, answered = prompts.get("query", ""), prompts.get("document", prompts.get("passage", ""))
+    return Layout(root, _pooling(parts["Pooling"]), longest, (asked, answered))
+
+
 class SentenceTransformer:
     """A model of the sentence-transformers library.
 
@@ -36,18 +73,9 @@ class SentenceTransformer:
     """
 
     def __init__(self, folder: Path) -> None:
-        parts = {str(part["type"]).rsplit(".", 1)[-1]: folder / part["path"] for part in _modules(folder)}
-        strange = sorted(set(parts) - set(_KNOWN))
-        if strange or not {"Transformer", "Pooling"} <= set(parts):
-            raise DataError(
-                f"{folder} is made of {', '.join(parts)}",
-                hint=f"models of {', '.join(_KNOWN)} can be measured",
-            )
-        self._pooling = _pooling(parts["Pooling"])
-        root = parts["Transformer"]
-        self._longest = int(_json(root / "sentence_bert_config.json").get("max_seq_length") or 512)
-        prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
-        self._prompts = (prompts.get("query", ""), prompts.get("document", prompts.get("passage", "")))
+        layout = read_layout(folder)
+        root, self._pooling = layout.transformer, layout.pooling
+        self._longest, self._prompts = layout.longest, layout.prompts
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(root, local_files_only=True)
             self._model = AutoModel.from_pretrained(root, local_files_only=True, dtype=torch.float32).eval()

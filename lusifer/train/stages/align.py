@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from transformers import MistralModel
 
 from lusifer.checkpoint import TOKENIZER
+from lusifer.errors import ConfigError
 from lusifer.hub import backbone_file
 from lusifer.tokens import load_tokenizer
 from lusifer.train.stages.alignment import AlignmentModel
@@ -68,7 +70,8 @@ class AlignStage:
         assert built.head is not None
         tokenizer = load_tokenizer(backbone_file(Path(), name, TOKENIZER))
         transformer = built.model.language_model.transformer
-        assert transformer is not None
+        if not isinstance(transformer, MistralModel):
+            raise ConfigError("the language model has no token head", hint="align with a Mistral")
         self._target = TargetTokens.of(tokenizer, transformer.config, config.model.mask_token)
         self._source = SourceTokens(built.model.config, built.tokenizer)
         self._longest = built.model.config.max_tokens

@@ -108,7 +108,7 @@ def open_encoder(name: str, dtype: torch.dtype) -> EncoderPart:
 
     with torch.device("meta"):
         module = UniversalEncoder(config_of)
-    module.transformer = _pretrained(XLMRobertaModel, name, dtype=dtype, add_pooling_layer=False)
+    module.transformer = pretrained(XLMRobertaModel, name, dtype=dtype, add_pooling_layer=False)
     return EncoderPart(module, config_of, tokenizer, PROMPTS, longest_input(settings))
 
 
@@ -125,7 +125,7 @@ def open_language_model(name: str, dtype: torch.dtype) -> LanguageModelPart:
     config = LanguageModelConfig.mistral(read_backbone(_HERE, name, "mistral"))
     from transformers import MistralForCausalLM
 
-    causal = _pretrained(MistralForCausalLM, name, dtype=dtype, sliding_window=None, use_cache=False)
+    causal = pretrained(MistralForCausalLM, name, dtype=dtype, sliding_window=None, use_cache=False)
     with torch.device("meta"):
         module = LanguageModel(config)
         head = TokenHead(causal.config.vocab_size, config.dimensions)
@@ -165,7 +165,7 @@ def _folded(folder: Path, config: ModelConfig, dtype: torch.dtype) -> EncoderPar
     return EncoderPart(module, encoder, load_tokenizer(folder / TOKENIZER), config.prompts, config.max_tokens)
 
 
-def _pretrained(kind: Any, name: str, **options: Any) -> Any:
+def pretrained(kind: Any, name: str, **options: Any) -> Any:
     """Load a class of transformers, refusing weights it would otherwise make up."""
     try:
         with quiet_transformers():

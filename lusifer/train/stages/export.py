@@ -69,6 +69,7 @@ def check_publishable(config: ModelConfig) -> None:
     for wrong, what in (
         (encoder.kind != "xlm-roberta", f"an encoder of kind {encoder.kind}"),
         (config.language_model.layers == 0, "a language model of no layers"),
+        (config.language_model.kind != "mistral", f"a language model of kind {config.language_model.kind}"),
         (connector.kind != "ff", f"a connector of kind {connector.kind}"),
         (
             connector.hidden not in (None, encoder.dimensions),

@@ -17,7 +17,7 @@ from lusifer.model import Lusifer
 
 #: Adapter names of the published checkpoint.
 ENCODER_ADAPTER, LANGUAGE_MODEL_ADAPTER = "universal_learner_lora", "encoder_lora"
-#: What "all" linear layers are in each backbone; XLM-R's pooler, which has them too, is not built.
+#: What "all" linear layers are in each backbone; a BERT has the encoder's. XLM-R's pooler is not built.
 _ENCODER_TARGETS = ["query", "key", "value", "dense"]
 _LANGUAGE_MODEL_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 _PART = re.compile(r"(.+)\.(base_layer|lora_[AB]\.\w+)\.(weight|bias)")
@@ -52,7 +52,7 @@ def add_lora(model: Lusifer, settings: LoraSettings, *, encoder: bool, language_
             language_model,
             "language_model",
             model.language_model.transformer,
-            _LANGUAGE_MODEL_TARGETS,
+            _LANGUAGE_MODEL_TARGETS if model.config.language_model.kind == "mistral" else _ENCODER_TARGETS,
             LANGUAGE_MODEL_ADAPTER,
         ),
     ):
