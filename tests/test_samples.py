@@ -95,7 +95,7 @@ def test_every_question_language_finds_something_right(answers: list[tuple[Quest
     [
         ("What should I do if a snake bites me?", "en", "te"),
         ("Ninawezaje kuweka akiba ya pesa kwa ajili ya dharura?", "sw", "en"),
-        ("في أي وقت من السنة يجب تقليم شجرة التفاح؟", "ar", "fi"),
+        ("چگونه یک رمز عبور امن بسازم؟", "fa", "ko"),
     ],
 )
 def test_the_demo_questions_cross_languages(data: Path, question: str, language: str, expected: str) -> None:

@@ -13,6 +13,6 @@ ask() {
 ask "English: the best answer is in Telugu" "What should I do if a snake bites me?"
 ask "Swahili (how can I save money for emergencies?): the answer is in English" \
     "Ninawezaje kuweka akiba ya pesa kwa ajili ya dharura?"
-ask "Arabic (when should an apple tree be pruned?): the answer is in Finnish" \
-    "في أي وقت من السنة يجب تقليم شجرة التفاح؟"
+ask "Persian (how do I make a safe password?): the best answer is in Korean" \
+    "چگونه یک رمز عبور امن بسازم؟"
 printf '\n%s\n' "Now the same in a browser: make serve, then open http://127.0.0.1:8000"

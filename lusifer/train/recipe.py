@@ -85,8 +85,8 @@ class Recipe:
     teacher_texts: int = 500_000
     teacher_characters: int = 120
     token_prior: float = 0.001
-    repeats: float = 0.75
-    whitening: float = 0.3
+    repeats: float = 0.85
+    whitening: float = 0.35
     whitening_texts: int = 4000
     token_dropout: float = 0.0
     initial_scale: float = 0.1
