@@ -1,6 +1,6 @@
 """Fill the results of lusifer/mini/MODEL_CARD.md from benchmarks/results/retrieval.json, between two marks.
 
-Run it after ``lusifer evaluate retrieval DATA/dev``, so that the card shows what was measured and nothing else.
+Run it after ``lusifer evaluate retrieval DATA/dev``, so that the card shows what was measured.
 """
 
 from __future__ import annotations
