@@ -70,9 +70,7 @@ class SearchResult(BaseModel):
         description="Whether the best document of all pages is likely about what was asked; if not, nothing "
         "good was found and the hits are merely the nearest."
     )
-    weak_below: float = Field(
-        ge=0, le=1, description="Hits that score less are most likely irrelevant."
-    )
+    weak_below: float = Field(ge=0, le=1, description="Hits that score less are most likely irrelevant.")
     offset: int = Field(description="Documents left out before this page.")
     limit: int = Field(description="Most documents on this page.")
     hits: list[Hit]
