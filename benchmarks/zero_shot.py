@@ -70,18 +70,19 @@ def write(experiment: Experiment, rows: list[dict[str, Any]], device: torch.devi
     asked = " ".join(name for name in sys.argv[1:] if not Path(name).exists())
     record = {
         "command": f"python benchmarks/zero_shot.py DATA ENGLISH {asked}".strip(),
-        "machine": f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}, bfloat16",
+        "machine": f"{where}, threads: {torch.get_num_threads()}, torch {torch.__version__}, bfloat16",
         "experiment": experiment.described,
         "rows": [{**row, "summary": summarise(row)} for row in rows],
     }
-    about, sizes = experiment.described, experiment.described["pools"]
+    about, (rows_of_each, *sizes) = experiment.described, experiment.described["pools"]
+    paragraphs = " to ".join(f"{size:,}" for size in sorted({min(sizes), max(sizes)}))
     text = (
         "# Zero-shot through a connector learnt in English\n\n"
         f"`{record['command']}`, {record['machine']}.\n\n"
         f"Encoder {about['encoder']}; English model {about['english']}; seed {about['seed']}. Measured with "
-        f"{sizes[0]:,} parallel sentences of each language (accuracy of the nearest one) and "
-        f"{min(sizes[1:]):,} to {max(sizes[1:]):,} paragraphs of each (nDCG@10). Figures of other pages have "
-        f"larger pools where these are cut.\n\n{to_markdown(rows)}"
+        f"{rows_of_each:,} parallel sentences of each language (accuracy of the nearest one) and "
+        f"{paragraphs} paragraphs of each in MLQA (nDCG@10). Where these are cut, figures of other pages have larger pools "
+        f"and are lower.\n\n{to_markdown(rows)}"
     )
     output.mkdir(parents=True, exist_ok=True)
     (output / "zero_shot.md").write_text(text, encoding="utf-8")
@@ -92,7 +93,7 @@ def write(experiment: Experiment, rows: list[dict[str, Any]], device: torch.devi
 def main() -> None:
     arguments = parse()
     torch.set_num_threads(arguments.threads)
-    # Long paragraphs are cut at what the English model reads, for every row alike.
+    # Long paragraphs are cut at what the English model reads; the encoder alone reads them whole.
     warnings.simplefilter("ignore", TruncationWarning)
     began = time.monotonic()
 

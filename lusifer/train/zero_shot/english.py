@@ -69,7 +69,7 @@ class EnglishModel(nn.Module):
         self.reader.transformer = bert
         self.tokenizer = load_tokenizer(layout.transformer / "tokenizer.json")
         self.longest = min(layout.longest, bert.config.max_position_embeddings)
-        self.name, self._device = folder.resolve().name, device
+        self.name, self._device = "/".join(folder.resolve().parts[-2:]), device
         self.requires_grad_(False).eval().to(device)
 
     @property
