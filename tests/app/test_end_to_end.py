@@ -28,7 +28,7 @@ pytestmark = [
 #: A question, and the start of the name of a document that answers it in another language.
 CROSS_LINGUAL = [
     ("en", "how do I make a strong password?", "안전한-비밀번호"),
-    ("sw", "Jinsi ya kutunza betri na kumbukumbu ya simu", "mobile-storage"),
+    ("sw", "Kwa nini maji ya bahari yanaingia kwenye mashamba ya mpunga?", "xâm-nhập-mặn"),
     ("ar", "كيف أحمي كلمات المرور؟", "안전한-비밀번호"),
 ]
 
