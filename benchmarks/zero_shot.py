@@ -81,8 +81,8 @@ def write(experiment: Experiment, rows: list[dict[str, Any]], device: torch.devi
         f"`{record['command']}`, {record['machine']}.\n\n"
         f"Encoder {about['encoder']}; English model {about['english']}; seed {about['seed']}. Measured with "
         f"{rows_of_each:,} parallel sentences of each language (accuracy of the nearest one) and "
-        f"{paragraphs} paragraphs of each in MLQA (nDCG@10). Where these are cut, figures of other pages have larger pools "
-        f"and are lower.\n\n{to_markdown(rows)}"
+        f"{paragraphs} paragraphs of each in MLQA (nDCG@10). Where these are cut, figures of "
+        f"other pages have larger pools and are lower.\n\n{to_markdown(rows)}"
     )
     output.mkdir(parents=True, exist_ok=True)
     (output / "zero_shot.md").write_text(text, encoding="utf-8")
