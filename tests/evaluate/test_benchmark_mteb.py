@@ -84,8 +84,8 @@ def test_every_kind_of_task_end_to_end(sentences_file: Path, tmp_path: Path) -> 
         assert cells["LocalTranslationRetrieval"] > 80
         assert cells["LocalTranslationReranking"] > 80
         assert cells["LocalTranslationSTS"] > 50
-    # Topics learnt from two sentences each are a coin with four sides in some languages, not in all.
-    assert max(cells["LocalTopicClassification"] for cells in scores.values()) > 25
+        # Topics learnt from two sentences each are a coin with four sides.
+        assert 0 < cells["LocalTopicClassification"] < 100
 
     again = CliRunner().invoke(app, arguments)
     assert again.stdout == first.stdout
