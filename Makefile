@@ -47,6 +47,7 @@ ifneq ($(DATA),)
 	$(BIN)/python benchmarks/embedding_speed.py $(DATA)
 	$(BIN)/lusifer evaluate retrieval $(DATA)/dev
 	$(BIN)/python benchmarks/hybrid_quality.py $(DATA)/dev
+	$(BIN)/python benchmarks/robustness.py $(DATA)/dev
 endif
 
 clean:           ## Remove the environment and the demo's index
