@@ -131,7 +131,8 @@ def measure_number_formats(model: str | None, data: Path) -> dict[str, Any]:
     texts = make_texts(embedder, read_sentences(data, CODES), 128, 1000)
     table = np.empty((embedder.config.encoder.vocabulary, embedder.dimensions), np.float32)
     for number in range(len(table)):
-        embedder._backend._sum(np.array([number], np.int32), table[number])
+        one = np.array([number], np.int32)
+        embedder._backend._sum(one, embedder._backend._scale.take(one), table[number])
     ids = embedder._words(texts)
     reference = np.stack([table[one].sum(0) for one in ids])
     scale = np.maximum(np.abs(table).max(1), 1e-9) / 127
