@@ -12,21 +12,20 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
-from app.access import Access
 from app.api import api_router
-from app.health import router as health_router
-from app.logging import RequestLog
-from app.openapi import DescribedApp
-from app.opening import IndexDoors, ModelLoader, load_index_model
+from app.api.health import router as health_router
+from app.api.reference import DescribedApp
+from app.auth import Access
+from app.embeddings import serving_router
+from app.log import RequestLog
+from app.pages import web_router
+from app.pages.rendering import Pages, StaticFolder
 from app.problems import add_problem_handlers
-from app.resources import Resources
 from app.security import BrowserHeaders, Guard, check_binding
-from app.serving import serving_router
 from app.settings import Settings
+from app.state import Resources
 from app.version import program_version
-from app.web import web_router
-from app.web.files import StaticFolder
-from app.web.pages import Pages
+from search.index import IndexDoors, ModelLoader, load_index_model
 
 DESCRIPTION = """Search documents in fourteen languages by meaning: ask in one, find passages in all.
 

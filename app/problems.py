@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -17,9 +17,125 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.errors import AccessDeniedError, AppError, OverloadedError, RequestError
 from lusifer.errors import LusiferError
 from store.errors import StoreError, StoreMissing
+
+# What can go wrong in the application, as exceptions a person or a client can act on.
+
+
+class AppError(Exception):
+    """A problem with a remedy: ``message`` says what happened to which object, ``hint`` what to do.
+
+    Attributes:
+        code: short name of the kind of problem, stable for clients.
+        status: the HTTP status it is answered with.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.hint}" if self.hint else self.message
+
+
+class ConfigurationError(AppError):
+    """Settings that cannot be served, or not safely."""
+
+    code = "configuration"
+
+
+class RequestError(AppError):
+    """A request its sender has to change.
+
+    Attributes:
+        parameter: name of the parameter at fault.
+        limit: the bound that was passed, if there is one.
+    """
+
+    code = "invalid-request"
+    status = 422
+
+    def __init__(self, message: str, *, parameter: str, hint: str = "", limit: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.parameter = parameter
+        self.limit = limit
+
+
+class NotFoundError(AppError):
+    """Something that is not in the index."""
+
+    code = "not-found"
+    status = 404
+
+
+class ModelNotServedError(AppError):
+    """Vectors of another model than the one that is served."""
+
+    code = "model-not-served"
+    status = 404
+
+
+class OverloadedError(AppError):
+    """Too much is waiting already.
+
+    Attributes:
+        seconds: when to try again.
+    """
+
+    code = "overloaded"
+    status = 429
+
+    def __init__(self, message: str, *, hint: str = "", seconds: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.seconds = seconds
+
+
+class ClientGoneError(AppError):
+    """Nobody waits for the answer any more."""
+
+    code = "client-gone"
+    status = 408
+
+
+class AccessDeniedError(AppError):
+    """No API key, or a wrong one."""
+
+    code = "access-denied"
+    status = 401
+
+
+class HostRefusedError(AppError):
+    """A Host header this server does not answer to."""
+
+    code = "host-refused"
+    status = 421
+
+
+class HostMissingError(HostRefusedError):
+    """A Host header that is absent or no host at all."""
+
+    code = "host-malformed"
+    status = 400
+
+
+class OriginRefusedError(AppError):
+    """A request made by a page of another site."""
+
+    code = "origin-refused"
+    status = 403
+
+
+class BodyTooLargeError(AppError):
+    """A request body above the limit."""
+
+    code = "body-too-large"
+    status = 413
+
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access import Access
-from app.errors import (
+from app.auth import Access
+from app.problems import (
     AccessDeniedError,
     AppError,
     BodyTooLargeError,
@@ -23,8 +23,10 @@ from app.errors import (
     HostMissingError,
     HostRefusedError,
     OriginRefusedError,
+    describe,
+    respond,
+    wants_page,
 )
-from app.problems import describe, respond, wants_page
 from app.settings import Settings
 
 CONTENT_SECURITY_POLICY = (

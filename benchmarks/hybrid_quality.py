@@ -24,17 +24,17 @@ from typing import Any
 
 import numpy as np
 
-from app.opening import open_index
-from app.search.calibrate import Calibration
-from app.search.request import SearchRequest
-from app.search.results import SearchResult
-from app.search.service import search_once
 from app.settings import Settings
-from app.tuning.fit import gather_pools
-from app.tuning.report import measure, to_markdown
 from lusifer import Embedder
 from lusifer.evaluate.datasets import read_parallel, read_questions
-from store.base import Store
+from search.calibration.fit import gather_pools
+from search.calibration.report import measure, to_markdown
+from search.index import open_index
+from search.ranking import Calibration
+from search.request import SearchRequest
+from search.result import SearchResult
+from search.service import search_once
+from store.types import Store
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -164,7 +164,16 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as folder:
         chosen = ["--model", arguments.model] if arguments.model else []
-        command = [sys.executable, "-m", "app.cli", "index", str(ROOT / "samples"), "--data", folder, *chosen]
+        command = [
+            sys.executable,
+            "-m",
+            "app.cli",
+            "index",
+            str(ROOT / "samples"),
+            "--data",
+            folder,
+            *chosen,
+        ]
         subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
         store = open_index(Settings(data=Path(folder)), model)
         samples = measure_samples(model, store, foreign)

@@ -26,12 +26,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from indexer.chunk import Chunker
 from indexer.extract import Registry, default_registry
-from indexer.language import LanguageFinder
 from indexer.manifest import Manifest
 from indexer.pipeline import Indexer, Options
 from indexer.report import Report
+from indexer.text.chunk import Chunker
+from indexer.text.language import LanguageFinder
 from indexer.walk import resolve_roots, walk
 from indexer.wiring import load_settings, make_backends
 

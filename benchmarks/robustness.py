@@ -24,15 +24,15 @@ from typing import Any
 
 import numpy as np
 
-from app.search.calibrate import Calibration, FusionWeights
-from app.tuning.pools import Passages
-from app.tuning.weights import fused, positions
 from lusifer import Embedder
 from lusifer.evaluate.datasets import ParallelSentences, QuestionAnswering, read_parallel, read_questions
-from lusifer.evaluate.metrics import ranks, recall_at
+from lusifer.evaluate.retrieval import ranks, recall_at
 from lusifer.languages import CODES
-from store.analyser import words
-from store.commonness import weight
+from search.calibration.pools import Passages
+from search.calibration.weights import fused, positions
+from search.ranking import Calibration, FusionWeights
+from store.lexical.analyser import words
+from store.lexical.weights import weight
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 0

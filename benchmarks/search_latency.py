@@ -32,11 +32,11 @@ import httpx
 import numpy as np
 import psutil
 
-from app.search.sentences import split_sentences
-from indexer.encoding import decode
-from indexer.schema import collection_schema
+from indexer.session import collection_schema
+from indexer.text.encoding import decode
 from lusifer import Embedder
 from lusifer.detection import detect
+from search.snippets import split_sentences
 from store import Chunk, open_store
 
 ROOT = Path(__file__).parent.parent
@@ -217,7 +217,7 @@ def resident_mb(data: Path, server: subprocess.Popen[str]) -> dict[str, int]:
     owners = [
         process
         for process in psutil.process_iter(["cmdline"])
-        if "store.owner" in (process.info["cmdline"] or []) and str(data) in process.info["cmdline"]
+        if "store.daemon.server" in (process.info["cmdline"] or []) and str(data) in process.info["cmdline"]
     ]
     return {"server_mb": megabytes(psutil.Process(server.pid)), "owner_mb": sum(map(megabytes, owners))}
 

@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from store import Chunk, Filter, Query, Schema, open_store
-from store.client import RemoteStore
-from store.embedded import LOCK_NAME
+from store.daemon.client import RemoteStore
+from store.edge.stores import LOCK_NAME
 from store.locking import FileLock
 
 RESULTS = Path(__file__).parent / "results"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from indexer.errors import UsageError
 from indexer.settings import Settings
-from lusifer.remote.options import ServiceOptions, is_service
+from lusifer.service.options import ServiceOptions, is_service
 
 if TYPE_CHECKING:
     from lusifer import Embedder
@@ -88,7 +88,7 @@ def stamp_model(settings: Settings, made_with: str = "") -> str:
     """
     reference = model_reference(settings, made_with)
     if is_service(reference):
-        from lusifer.remote.backend import served_fingerprint
+        from lusifer.service.backend import served_fingerprint
 
         return f"{reference}\n{served_fingerprint(reference, _options(settings, INDEXING_PATIENCE))}"
     folder = Path(reference) if reference else _shipped_model()

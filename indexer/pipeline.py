@@ -13,16 +13,14 @@ from typing import Protocol
 
 from indexer.errors import ExtractionFailed, UsageError
 from indexer.extract import Registry, default_registry
-from indexer.language import LanguageFinder
 from indexer.manifest import STAGED, Manifest, Record
-from indexer.paths import identify, show_path
-from indexer.plan import Plan, Task, make_plan
+from indexer.plan import Plan, Task, make_plan, reconcile
 from indexer.reader import hash_content, read_content, read_document
-from indexer.reconcile import reconcile
+from indexer.reindex import check_nothing_is_lost, known_roots, settle, staged, switch
 from indexer.report import Problem, Report
 from indexer.session import Backends, Session
-from indexer.succession import check_nothing_is_lost, known_roots, settle, staged, switch
-from indexer.walk import Rejected, Walk, resolve_roots, walk
+from indexer.text.language import LanguageFinder
+from indexer.walk import Rejected, Walk, identify, resolve_roots, show_path, walk
 from indexer.writer import Writer, make_record
 
 NO_TEXT = "no text in it"

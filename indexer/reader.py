@@ -10,13 +10,13 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.chunk import Chunker
 from indexer.errors import ExtractionFailed
 from indexer.extract import Extracted
 from indexer.extract.base import EXTRACTION_VERSION
-from indexer.language import Language, LanguageFinder
+from indexer.text.chunk import Chunker
+from indexer.text.language import Language, LanguageFinder
 from indexer.walk import Candidate
-from store.base import Chunk
+from store.types import Chunk
 
 _MAX_TITLE = 300
 _VERSION_PREFIX = f"{EXTRACTION_VERSION}."

@@ -6,18 +6,65 @@ not know files.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
-from indexer.chunk import CHUNKER_VERSION, Chunker
-from indexer.embedding import Embedder
 from indexer.manifest import Manifest
-from indexer.schema import collection_schema
-from store.base import Schema, Store
+from indexer.text.chunk import CHUNKER_VERSION, Chunker
 from store.errors import StoreError, StoreMissing
-from store.schema import check_schema
+from store.types import Schema, Store, Vector, check_schema
+
+# What the indexer needs of a model.
+
+
+class Embedder(Protocol):
+    """Passages in, unit vectors out."""
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the vectors."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What makes the vectors."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text the model sees, in its tokens."""
+
+    def embed_documents(self, texts: list[str]) -> Vector:
+        """Embed passages: float32, shape (len(texts), dimensions), unit rows."""
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        """Count each text's tokens, special ones left out."""
+
+
+# What a collection is made with: the one place that puts its fingerprint together.
+
+
+class Fingerprinted(Protocol):
+    """What a model has to say about its vectors."""
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the vectors."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What makes the vectors."""
+
+
+def collection_schema(embedder: Fingerprinted) -> Schema:
+    """Return the schema of collections of this model's vectors, with this chunker and analyser."""
+    from store.lexical.analyser import ANALYSER_VERSION
+
+    parts = (embedder.fingerprint, CHUNKER_VERSION, ANALYSER_VERSION, embedder.dimensions)
+    digest = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+    return Schema(dimensions=embedder.dimensions, fingerprint=digest[:16])
 
 
 @dataclass(frozen=True, slots=True)

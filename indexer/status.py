@@ -12,8 +12,8 @@ from indexer.manifest import STAGED, Manifest
 from indexer.model import SHIPPED
 from indexer.report import Problem, group_reasons, printable
 from lusifer.languages import LANGUAGES
-from store.base import Schema, Store
 from store.errors import StoreError, StoreMissing
+from store.types import Schema, Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
-from indexer.chunk import embedding_text
 from indexer.manifest import Manifest, Record
 from indexer.reader import Document
 from indexer.session import Session
-from store.base import Chunk
+from indexer.text.chunk import embedding_text
+from store.types import Chunk
 
 #: Chunks embedded and sent to the store in one call.
 EMBED_BATCH = 256

@@ -2,7 +2,7 @@
 
 Importing this package is cheap: the embedder is imported when it is first asked for, torch only by models
 that need it, an HTTP client only by models that run elsewhere. Knows nothing of files to index or search
-engines, and of HTTP only how to ask an embedding service (``lusifer.remote``).
+engines, and of HTTP only how to ask an embedding service (``lusifer.service``).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from lusifer.errors import CheckpointError, ConfigError, DataError, LusiferError
 
 if TYPE_CHECKING:
     from lusifer.embedder import Embedder
-    from lusifer.remote.options import ServiceOptions
-    from lusifer.tokens import TruncationWarning
+    from lusifer.service.options import ServiceOptions
+    from lusifer.tokenization import TruncationWarning
 
 __all__ = [
     "CheckpointError",
@@ -35,11 +35,11 @@ def __getattr__(name: str) -> Any:
 
         return Embedder
     if name == "TruncationWarning":
-        from lusifer.tokens import TruncationWarning
+        from lusifer.tokenization import TruncationWarning
 
         return TruncationWarning
     if name == "ServiceOptions":
-        from lusifer.remote.options import ServiceOptions
+        from lusifer.service.options import ServiceOptions
 
         return ServiceOptions
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

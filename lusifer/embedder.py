@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from lusifer.checkpoints.load import OpenModel, open_model
 from lusifer.config import PromptKind
 from lusifer.errors import ConfigError
-from lusifer.loading import OpenModel, open_model
-from lusifer.remote.options import ServiceOptions, is_service
+from lusifer.service.options import ServiceOptions, is_service
 
 
 class Embedder:
@@ -70,7 +70,7 @@ class Embedder:
             ServiceError: the service does not answer, or serves another model than is expected.
         """
         if is_service(name_or_path):
-            from lusifer.remote.backend import open_remote
+            from lusifer.service.backend import open_remote
 
             return cls(open_remote(str(name_or_path), service or ServiceOptions()))
         return cls(open_model(name_or_path, device, dtype, projected=projected))

@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from lusifer.config import ModelConfig, PromptKind
-from lusifer.connector import Placement
-from lusifer.encoder import pad
 from lusifer.errors import ConfigError
-from lusifer.model import Lusifer
-from lusifer.tokens import encode, warn_if_cut
+from lusifer.model import Lusifer, Placement, pad
+from lusifer.tokenization import encode, warn_if_cut
 from lusifer.vectors import normalise
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -8,20 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from store.analyser import ANALYSER_VERSION
-from store.base import (
-    Answer,
-    Chunk,
-    DocumentHits,
-    FacetField,
-    Filter,
-    Query,
-    Schema,
-    ScoredChunk,
-    Store,
-    Vector,
-)
-from store.client import RemoteStore
+from store.daemon.client import RemoteStore
+from store.edge.current import leftovers, read_pointer
+from store.edge.integrity import peek_schema
 from store.errors import (
     DiskFull,
     FingerprintMismatch,
@@ -32,9 +21,20 @@ from store.errors import (
     StoreMissing,
     StoreUnavailable,
 )
-from store.ledger import peek_schema
-from store.pointer import leftovers, read_pointer
-from store.schema import check_schema
+from store.lexical.analyser import ANALYSER_VERSION
+from store.types import (
+    Answer,
+    Chunk,
+    DocumentHits,
+    FacetField,
+    Filter,
+    Query,
+    Schema,
+    ScoredChunk,
+    Store,
+    Vector,
+    check_schema,
+)
 
 __all__ = [
     "ANALYSER_VERSION",
@@ -96,7 +96,7 @@ def open_store(
     if create and schema is None:
         raise InvalidRequest("A store cannot be made without a schema", hint="Give one, or do not create.")
     if url is not None:
-        from store.remote import open_server
+        from store.server.remote import open_server
 
         return open_server(url, api_key, collection, schema, create=create)
     data = _resolve(data, create=create)
@@ -118,7 +118,7 @@ def reset_store(
     a sound one is deleted. Other arguments as for ``open_store``.
     """
     if url is not None:
-        from store.remote import reset_server
+        from store.server.remote import reset_server
 
         return reset_server(url, api_key, collection, schema)
     return RemoteStore.reset(_resolve(data, create=True), schema, keep_damaged=keep_damaged)
@@ -133,7 +133,7 @@ def delete_store(
 ) -> None:
     """Remove a store and all it holds; harmless if there is none. A damaged one is deleted like any other."""
     if url is not None:
-        from store.remote import delete_server
+        from store.server.remote import delete_server
 
         delete_server(url, api_key, collection)
     elif any(data.glob("store*")):
@@ -153,7 +153,7 @@ def current_schema(
         StoreDamaged, StoreUnavailable: it cannot be read.
     """
     if url is not None:
-        from store.remote import server_schema
+        from store.server.remote import server_schema
 
         return server_schema(url, api_key, collection)
     data = data.expanduser()
@@ -178,7 +178,7 @@ def stage_store(
         InvalidRequest: the present store has this schema.
     """
     if url is not None:
-        from store.remote import stage_server
+        from store.server.remote import stage_server
 
         return stage_server(url, api_key, collection, schema)
     return RemoteStore.stage(_resolve(data, create=False), schema)
@@ -200,7 +200,7 @@ def switch_store(
         StoreMissing: no store with this schema is staged.
     """
     if url is not None:
-        from store.remote import succession
+        from store.server.remote import succession
 
         with succession(url, api_key, collection) as found:
             found.switch(schema)
@@ -217,7 +217,7 @@ def sweep_store(
 ) -> None:
     """Remove retired stores: last step of a change of model. Harmless if there are none."""
     if url is not None:
-        from store.remote import succession
+        from store.server.remote import succession
 
         with succession(url, api_key, collection) as found:
             found.sweep()

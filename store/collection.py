@@ -13,8 +13,12 @@ from uuid import UUID
 
 import numpy as np
 
-from store.analyser import SparseVector, query_vector
-from store.base import (
+from store.engine import ALL_POINTS, EVERYTHING, Condition, Engine, Probe, Ranked, Record
+from store.errors import InvalidRequest
+from store.fusion import DEFAULT_PARAMETERS, Fused, FusionParameters, fuse, group
+from store.lexical.analyser import SparseVector, query_vector
+from store.points import Points, check_unit, prepare, restore, split
+from store.types import (
     NEAREST,
     Answer,
     Chunk,
@@ -26,10 +30,6 @@ from store.base import (
     ScoredChunk,
     Vector,
 )
-from store.engine import ALL_POINTS, EVERYTHING, Condition, Engine, Probe, Ranked, Record
-from store.errors import InvalidRequest
-from store.fusion import DEFAULT_PARAMETERS, Fused, FusionParameters, fuse, group
-from store.points import Points, check_unit, prepare, restore, split
 
 #: Points in one call of the engine: a search that waits behind one waits some 20 ms.
 BATCH = 256

@@ -12,9 +12,9 @@ from uuid import UUID
 
 import numpy as np
 
-from store.analyser import SparseVector
-from store.base import FacetField, Filter, Schema, Vector
+from store.lexical.analyser import SparseVector
 from store.points import Payload, Points
+from store.types import FacetField, Filter, Schema, Vector
 
 #: The filter that lets every chunk through.
 EVERYTHING = Filter()

@@ -13,9 +13,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from store.analyser import SparseVector, document_vector
-from store.base import Chunk, Schema, Vector
 from store.errors import InvalidRequest
+from store.lexical.analyser import SparseVector, document_vector
+from store.types import Chunk, Schema, Vector
 
 Payload: TypeAlias = dict[str, Any]
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from app.opening import load_model, open_index
-from app.search.request import SearchRequest
-from app.search.service import search_once
 from app.settings import Settings
+from search.index import load_model, open_index
+from search.request import SearchRequest
+from search.service import search_once
 
 ROOT = Path(__file__).parents[1]
 QUESTIONS = ROOT / "tests" / "data" / "sample_questions.jsonl"
@@ -42,7 +42,7 @@ def read_questions() -> list[Question]:
 
 
 def lusifer(*arguments: str) -> str:
-    command = [sys.executable, "-m", "app.cli", *arguments]
+    command = [sys.executable, "-m", "app.cli.main", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout

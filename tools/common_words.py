@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from store.analyser import analyse
+from store.lexical.analyser import analyse
 
-OUT = Path(__file__).parents[1] / "store" / "common_words.json"
+OUT = Path(__file__).parents[1] / "store" / "lexical" / "common_words.json"
 LANGUAGES = ("es", "ru", "fr", "vi", "fa", "id", "ar", "fi", "ko", "hi", "bn", "te", "sw")
 TERMS = 150
 SMALLEST_SHARE = 2e-4

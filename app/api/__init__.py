@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Security
 
 from app.api.documents import router as documents_router
+from app.api.reference import KEY_SCHEMES
 from app.api.search import router as search_router
-from app.api.security import KEY_SCHEMES
 from app.api.status import router as status_router
 
 api_router = APIRouter(prefix="/api/v1", dependencies=[Security(scheme) for scheme in KEY_SCHEMES])

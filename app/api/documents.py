@@ -15,11 +15,11 @@ from app.api.models import (
     PassageSpan,
     problems,
 )
-from app.deps import ResourcesDep
-from app.documents import list_documents, read_document
-from app.search.request import check_languages, check_number, normalise_folder
-from app.search.results import DocumentRef
-from store.base import Chunk, Filter
+from app.state import ResourcesDep
+from search.documents import list_documents, read_document
+from search.request import check_languages, check_number, normalise_folder
+from search.result import DocumentRef
+from store.types import Chunk, Filter
 
 router = APIRouter(tags=["documents"])
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.problems import MEDIA_TYPE
-from app.search.request import SearchRequest
-from app.search.results import DocumentRef
 from lusifer.languages import CODES
+from search.request import SearchRequest
+from search.result import DocumentRef
 
 LanguageList = Annotated[
     list[str],

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from app.api.models import SearchParameters, problems
-from app.deps import ResourcesDep
-from app.search.results import SearchResult
+from app.state import ResourcesDep
+from search.result import SearchResult
 
 router = APIRouter(tags=["search"])
 

@@ -7,10 +7,9 @@ import asyncio
 from fastapi import APIRouter
 
 from app.api.models import ModelInfo, Status, Trouble, problems
-from app.deps import ResourcesDep
-from app.documents import take_inventory
-from app.resources import Resources
+from app.state import Resources, ResourcesDep
 from app.version import program_version
+from search.documents import take_inventory
 from store.errors import StoreError, StoreMissing
 
 router = APIRouter(tags=["status"])

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexer.encoding import decode
 from indexer.extract.base import Extracted, TextBuilder
+from indexer.text.encoding import decode
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from indexer.encoding import decode
 from indexer.extract.base import Extracted, clean
+from indexer.text.encoding import decode
 
 #: A short first line with an empty line after it.
 _TITLE = re.compile(r"\s*(\S[^\n]{0,99})\n[ \t]*\n")

@@ -39,14 +39,14 @@ def mini(
     ] = False,
 ) -> None:
     """Train lusifer-mini from parallel text: tokenizer, token table, int8 weights."""
-    from lusifer.train.export import export_mini
-    from lusifer.train.mini import set_threads, train_mini
-    from lusifer.train.recipe import RECIPES, Recipe
+    from lusifer.train.mini.export import export_mini
+    from lusifer.train.mini.recipe import RECIPES, Recipe
+    from lusifer.train.mini.trainer import set_threads, train_mini
 
     set_threads(threads)
     plan = Recipe.read(recipe or RECIPES / ("quick.toml" if quick else "mini.toml"), steps=steps)
     if quick:
-        from lusifer.train.quick import write_quick_data
+        from lusifer.train.mini.trainer import write_quick_data
 
         for line in write_quick_data(data, run / "data"):
             _say(f"left out {line}")
@@ -63,7 +63,7 @@ def align(
 ) -> None:
     """Stage 1 of LUSIFER: make a multilingual encoder readable for a language model."""
     from lusifer.train.stages.align import align as run
-    from lusifer.train.stages.processes import leave
+    from lusifer.train.stages.distributed import leave
     from lusifer.train.stages.settings import AlignConfig
 
     run(AlignConfig.read(config), _say)
@@ -75,8 +75,8 @@ def finetune(
     config: Annotated[Path, typer.Argument(help="TOML file; docs/training.md explains it.")],
 ) -> None:
     """Stage 2 of LUSIFER: train the aligned model on questions and passages."""
+    from lusifer.train.stages.distributed import leave
     from lusifer.train.stages.finetune import finetune as run
-    from lusifer.train.stages.processes import leave
     from lusifer.train.stages.settings import FinetuneConfig
 
     run(FinetuneConfig.read(config), _say)

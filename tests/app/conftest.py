@@ -16,10 +16,11 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from app.main import create_app
-from app.opening import IndexDoors
 from app.settings import Settings
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
-from store.base import (
+from search.index import IndexDoors
+from store.errors import StoreMissing
+from store.types import (
     NEAREST,
     Answer,
     Chunk,
@@ -31,7 +32,6 @@ from store.base import (
     ScoredChunk,
     Vector,
 )
-from store.errors import StoreMissing
 
 DIMENSIONS = 64
 EVERYTHING = Filter()

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from app.batching import MicroBatcher
-from store.base import Vector
+from search.batching import MicroBatcher
+from store.types import Vector
 
 
 def rows_of(texts: list[str]) -> Vector:

@@ -14,8 +14,8 @@ import pytest
 import uvicorn
 
 from app.main import create_app
-from app.opening import IndexDoors
 from app.settings import Settings
+from search.index import IndexDoors
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

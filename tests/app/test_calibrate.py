@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.search.calibrate import (
+from lusifer.errors import ConfigError
+from search.ranking import (
     WEAK,
     Asked,
     Calibration,
@@ -24,8 +25,7 @@ from app.search.calibrate import (
     score,
     weak_below,
 )
-from lusifer.errors import ConfigError
-from store.base import NEAREST
+from store.types import NEAREST
 
 CALIBRATION = Calibration(
     FusionWeights(own=1.2, other=0.8, handicap={"en": 0.3, "vi": 0.5}),

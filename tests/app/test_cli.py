@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import _warn, cli, main
-from app.commands.embed import read_lines, write_vectors
-from app.errors import AppError
+from app.cli.embed import read_lines, write_vectors
+from app.cli.main import _warn, cli, main
+from app.problems import AppError
 
 if TYPE_CHECKING:
     from conftest import MemoryStore, WordModel
@@ -28,8 +28,8 @@ HEAVY = ("torch", "transformers", "uvicorn", "fastapi", "qdrant_client", "qdrant
 @pytest.fixture
 def doubles(model: WordModel, store: MemoryStore, monkeypatch, tmp_path: Path) -> MemoryStore:
     monkeypatch.setenv("LUSIFER_DATA", str(tmp_path))
-    monkeypatch.setattr("app.opening.load_model", lambda _: model)
-    monkeypatch.setattr("app.opening.open_index", lambda *_: store)
+    monkeypatch.setattr("search.index.load_model", lambda _: model)
+    monkeypatch.setattr("search.index.open_index", lambda *_: store)
     return store
 
 
@@ -142,14 +142,14 @@ def test_interrupted_ends_with_130(monkeypatch, capsys) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("app.opening.load_model", interrupt)
+    monkeypatch.setattr("search.index.load_model", interrupt)
     assert run_main(monkeypatch, capsys, "search", "bees")[0] == 130
 
 
 def test_a_port_in_use_is_an_error(doubles: MemoryStore, monkeypatch, capsys) -> None:
     import socket
 
-    monkeypatch.setattr("app.logging.configure_logging", lambda _: None)  # it is the test runner's process
+    monkeypatch.setattr("app.log.configure_logging", lambda _: None)  # it is the test runner's process
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         code, _, err = run_main(monkeypatch, capsys, "serve", "--port", port)
@@ -179,7 +179,7 @@ def test_a_line_that_is_no_text_is_named() -> None:
 
 
 def test_does_not_write_vectors_to_a_terminal(monkeypatch, capsys) -> None:
-    monkeypatch.setattr("app.commands.embed.sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("app.cli.embed.sys.stdout.isatty", lambda: True, raising=False)
     code, _, err = run_main(monkeypatch, capsys, "embed", "--as", "query")
     assert code == 1
     assert "> vectors.npy" in err

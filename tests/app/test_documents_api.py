@@ -8,8 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from app.opening import IndexDoors
 from app.settings import Settings
+from search.index import IndexDoors
 from store.errors import FingerprintMismatch, StoreUnavailable
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from app.commands.options import make_settings
-from app.errors import ClientGoneError, OverloadedError
-from app.serving import routes
-from app.serving.main import create_embedding_app
-from app.serving.service import CALL_TEXTS, EmbeddingLimits, EmbeddingService
+from app.cli.options import make_settings
+from app.embeddings import routes
+from app.embeddings.main import create_embedding_app
+from app.embeddings.service import CALL_TEXTS, EmbeddingLimits, EmbeddingService
+from app.problems import ClientGoneError, OverloadedError
 from app.settings import Settings
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ import pytest
 import uvicorn
 from typer.testing import CliRunner
 
-from app.cli import cli
-from app.commands.options import make_settings
-from app.opening import load_model
-from app.serving.main import create_embedding_app
+from app.cli.main import cli
+from app.cli.options import make_settings
+from app.embeddings.main import create_embedding_app
 from app.settings import Settings
 from indexer.errors import UsageError
 from lusifer import Embedder, ServiceError, ServiceOptions
+from search.index import load_model
 
 KEY = "a-long-secret-key-for-tests"
 TEXTS = [f"{'bees winter honey garden moon '[: number % 25]} {number}" for number in range(700)]
@@ -106,7 +106,7 @@ def test_a_service_that_is_down_is_named(monkeypatch, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         free = listener.getsockname()[1]
     monkeypatch.setenv("LUSIFER_EMBEDDINGS_URL", f"http://127.0.0.1:{free}")
-    monkeypatch.setattr("lusifer.remote.client._GET_SECONDS", 0.2)
+    monkeypatch.setattr("lusifer.service.client._GET_SECONDS", 0.2)
     (tmp_path / "a.txt").write_text("words")
     done = CliRunner().invoke(cli, ["index", str(tmp_path / "a.txt"), "--data", str(tmp_path / "data")])
     assert done.exit_code == 1

@@ -212,7 +212,16 @@ def test_a_change_of_model_while_serving_fails_no_question(served: Served, tmp_p
     asking = threading.Thread(target=ask)
     asking.start()
     try:
-        command = [sys.executable, "-m", "app.cli", "index", "--model", str(other), "--data", served.data]
+        command = [
+            sys.executable,
+            "-m",
+            "app.cli",
+            "index",
+            "--model",
+            str(other),
+            "--data",
+            served.data,
+        ]
         settings = environment() | {"LUSIFER_SWITCH_GRACE_SECONDS": "6"}
         done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.search.highlight import Candidate, best_sentences, plan_sentences
+from search.snippets import Candidate, best_sentences, plan_sentences
 
 if TYPE_CHECKING:
     from conftest import WordModel

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from app import live
 from app.main import create_app
-from app.opening import IndexDoors, load_index_model
 from app.settings import Settings
-from indexer.schema import collection_schema
+from indexer.session import collection_schema
 from lusifer import ServiceError
-from store.base import Schema
+from search import index as live
+from search.index import IndexDoors, load_index_model
 from store.errors import FingerprintMismatch, StoreError, StoreMissing, StoreUnavailable
+from store.types import Schema
 
 if TYPE_CHECKING:
     from conftest import MemoryStore, WordModel
@@ -195,7 +195,7 @@ def opened(monkeypatch, tmp_path: Path) -> Callable[..., WordModel]:
             return found
 
         monkeypatch.setattr("indexer.model.load_reference", load_reference)
-        monkeypatch.setattr("app.opening.find_schema", lambda _: schema)
+        monkeypatch.setattr("search.index.find_schema", lambda _: schema)
         return load_index_model(Settings(data=tmp_path, **settings))  # type: ignore[arg-type, return-value]
 
     monkeypatch.delenv("LUSIFER_MODEL", raising=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fastapi.testclient import TestClient
 
-from app.logging import JsonFormatter, TextFormatter, configure_logging
+from app.log import JsonFormatter, TextFormatter, configure_logging
 
 if TYPE_CHECKING:
     from conftest import ClientMaker

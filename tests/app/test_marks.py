@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.marks import Run, excerpt, excerpt_passage, heading_length, make_runs, snap_to_words
-from app.search.results import Passage
+from search.result import Passage
+from search.snippets import Run, excerpt, excerpt_passage, heading_length, make_runs, snap_to_words
 
 words = st.lists(st.text("abcنحلमधु벌", min_size=1, max_size=8), min_size=1, max_size=40)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi.testclient import TestClient
 
 from app.api.search import EXAMPLE
-from app.search.results import SearchResult
+from search.result import SearchResult
 
 
 def test_describes_every_route_with_its_errors(client: TestClient) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from fastapi.testclient import TestClient
 
-from app.search.request import SearchRequest
-from app.search.service import search_once
+from search.request import SearchRequest
+from search.service import search_once
 
 if TYPE_CHECKING:
     from conftest import ClientMaker, MemoryStore, WordModel

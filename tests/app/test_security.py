@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from fastapi.testclient import TestClient
 
-from app.errors import ConfigurationError
 from app.main import create_app
+from app.problems import ConfigurationError
 from app.security import is_loopback
 from app.settings import Settings
 
@@ -187,7 +187,7 @@ class TestKey:
         import time
 
         later = time.time() + 3601
-        monkeypatch.setattr("app.access.time.time", lambda: later)
+        monkeypatch.setattr("app.auth.time.time", lambda: later)
         session = locked.cookies["lusifer_session"]
         assert locked.get(SEARCH, headers={"cookie": f"lusifer_session={session}"}).status_code == 401
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.search.sentences import split_sentences
+from search.snippets import split_sentences
 
 CASES = [
     ("One. Two! Three? Four", ["One.", "Two!", "Three?", "Four"]),

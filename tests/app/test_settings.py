@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.commands.options import make_settings
-from app.errors import ConfigurationError
+from app.cli.options import make_settings
+from app.problems import ConfigurationError
 from app.settings import Settings
 
 

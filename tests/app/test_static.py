@@ -7,7 +7,7 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 
-from app.web.files import STATIC, templates_folder
+from app.pages.rendering import STATIC, templates_folder
 
 
 def luminance(colour: str) -> float:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from app.search.request import SearchRequest
-from app.search.service import search_once
-from app.terminal import print_result
+from app.cli.terminal import print_result
+from search.request import SearchRequest
+from search.service import search_once
 
 if TYPE_CHECKING:
     from conftest import MemoryStore, WordModel

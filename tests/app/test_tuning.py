@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import cli
-from app.search.calibrate import Asked, Calibration, Evidence, FusionWeights, score
-from app.tuning.fit import calibrate, gather_pools, write_calibration
-from app.tuning.lexical import LexicalIndex
-from app.tuning.logistic import fit_growing, fit_logistic, sigmoid
-from app.tuning.pools import Passages, Pool
-from app.tuning.report import measure, to_markdown
-from app.tuning.scores import first_hits, probability
-from app.tuning.weights import bias, chance_coverage, fused, positions, quality
+from app.cli.main import cli
 from lusifer import Embedder
 from lusifer.errors import ConfigError, DataError
 from lusifer.evaluate.datasets import ParallelSentences, QuestionAnswering, Questions
-from store.analyser import document_vector, query_vector
+from search.calibration.fit import calibrate, gather_pools, write_calibration
+from search.calibration.lexical import LexicalIndex
+from search.calibration.logistic import fit_growing, fit_logistic, sigmoid
+from search.calibration.pools import Passages, Pool
+from search.calibration.report import measure, to_markdown
+from search.calibration.scores import first_hits, probability
+from search.calibration.weights import bias, chance_coverage, fused, positions, quality
+from search.ranking import Asked, Calibration, Evidence, FusionWeights, score
 from store.fusion import FusionParameters, fuse
+from store.lexical.analyser import document_vector, query_vector
 
 ROOT = Path(__file__).parents[2]
 CODES = ("en", "ar", "ko")

@@ -17,8 +17,8 @@ from indexer.manifest import Manifest
 from indexer.pipeline import Indexer, Options
 from indexer.report import Report
 from indexer.session import Backends
-from store.base import Chunk, Filter, Schema, Vector
 from store.errors import FingerprintMismatch, StoreMissing
+from store.types import Chunk, Filter, Schema, Vector
 
 EVERYTHING = Filter()
 DATA = Path(__file__).parent / "data"

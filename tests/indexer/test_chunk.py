@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from indexer.chunk import Chunker, Passage, embedding_text
 from indexer.extract import Heading
+from indexer.text.chunk import Chunker, Passage, embedding_text
 
 LIMIT = 40
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.encoding import decode
 from indexer.errors import ExtractionFailed
+from indexer.text.encoding import decode
 
 WESTERN = ("cp1252", "iso8859-1", "iso8859-15", "cp850", "mac-roman")
 LEGACY = {

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from lusifer.checkpoint import write_static
+from lusifer.checkpoints.own import write_static
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
 from lusifer.languages import CODES
 from store import Chunk, FingerprintMismatch, open_store

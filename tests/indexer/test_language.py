@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from indexer.language import Language, LanguageFinder
-from indexer.profiles import FLOOR, build_profile, load_profiles
+from indexer.text.language import Language, LanguageFinder
+from indexer.text.profiles import FLOOR, build_profile, load_profiles
 from lusifer.languages import CODES
 
 

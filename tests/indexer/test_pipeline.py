@@ -345,7 +345,7 @@ class TestInterruption:
 
 
 def schema_of(world):
-    from indexer.schema import collection_schema
+    from indexer.session import collection_schema
 
     return collection_schema(world.load_embedder())
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer import succession, writer
+from indexer import reindex, writer
 from indexer.errors import UsageError
 from indexer.manifest import STAGED, Manifest
 from indexer.model import model_reference
@@ -126,7 +126,7 @@ def test_a_kill_between_the_two_switches_is_mended(world, paragraphs, monkeypatc
     world.run()
     world.model = "other"
     with monkeypatch.context() as patch:
-        patch.setattr(succession, "_take_over", lambda _: 1 / 0)
+        patch.setattr(reindex, "_take_over", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             world.run()
     assert world.store.schema.model == "other"
@@ -211,9 +211,9 @@ def test_a_folder_that_cannot_be_read_holds_a_change_up(world, paragraphs, monke
     rejected = Rejected(world.docs / "en", str(world.docs / "en"), "permission denied", unreadable=True)
     with Manifest.open(world.data) as manifest:
         with pytest.raises(UsageError, match="permission denied"):
-            succession.check_nothing_is_lost(manifest, Walk(rejected=[rejected]))
+            reindex.check_nothing_is_lost(manifest, Walk(rejected=[rejected]))
         other = Rejected(world.docs / "xx", str(world.docs / "xx"), "permission denied", unreadable=True)
-        succession.check_nothing_is_lost(manifest, Walk(rejected=[other]))
+        reindex.check_nothing_is_lost(manifest, Walk(rejected=[other]))
 
 
 def test_rebuilding_forgets_a_change_that_was_begun(world, paragraphs, monkeypatch) -> None:

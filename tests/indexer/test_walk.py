@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from indexer.errors import UsageError
-from indexer.paths import identify, is_within, show_path
-from indexer.walk import Walk, resolve_roots, walk
+from indexer.walk import Walk, identify, is_within, resolve_roots, show_path, walk
 
 
 def is_text(path: Path) -> bool:

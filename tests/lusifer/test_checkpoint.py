@@ -14,9 +14,9 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from lusifer import CheckpointError, ConfigError, Embedder
-from lusifer.checkpoint import quantise_rows, read_config, write_static
+from lusifer.checkpoints.mapped import map_tensor, read_header
+from lusifer.checkpoints.own import quantise_rows, read_config, write_static
 from lusifer.config import ModelConfig
-from lusifer.tensors import map_tensor, read_header
 
 
 @pytest.mark.parametrize(("quantise", "worst"), [("int8", 5e-3), ("float16", 5e-4), (None, 1e-6)])

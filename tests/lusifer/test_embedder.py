@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from lusifer import ConfigError, Embedder, TruncationWarning
-from lusifer.checkpoint import write_static
+from lusifer.checkpoints.own import write_static
 from lusifer.config import ModelConfig
 
 WORDS = st.lists(st.sampled_from(["river", "city", "water", "xyz", "жук", "Rain!", ""]), max_size=20)
@@ -140,7 +140,8 @@ def test_the_tokenizer_is_the_models_own(toy: Embedder) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["lusifer", "lusifer.embedder", "lusifer.detection", "lusifer.static", "lusifer.checkpoint"]
+    "module",
+    ["lusifer", "lusifer.embedder", "lusifer.detection", "lusifer.static", "lusifer.checkpoints.own"],
 )
 def test_importing_stays_light(module: str) -> None:
     script = (

@@ -19,9 +19,18 @@ from lusifer.evaluate.datasets import (
     read_parallel,
     read_questions,
 )
-from lusifer.evaluate.metrics import ndcg_at, nearest_centroid, ranks, recall_at, top
 from lusifer.evaluate.report import to_markdown, write_results
-from lusifer.evaluate.retrieval import measure, mixed_pool, question_retrieval, sentence_retrieval
+from lusifer.evaluate.retrieval import (
+    measure,
+    mixed_pool,
+    ndcg_at,
+    nearest_centroid,
+    question_retrieval,
+    ranks,
+    recall_at,
+    sentence_retrieval,
+    top,
+)
 from lusifer.evaluate.systems import open_system
 
 

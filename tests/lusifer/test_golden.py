@@ -12,9 +12,7 @@ import torch
 
 from lusifer import Embedder, TruncationWarning
 from lusifer.config import ModelConfig
-from lusifer.encoder import pad
-from lusifer.model import Lusifer, Output
-from lusifer.pooling import pool
+from lusifer.model import Lusifer, Output, pad, pool
 from lusifer.torch_backend import TorchBackend
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden-tiny"

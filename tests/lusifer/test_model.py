@@ -16,13 +16,11 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from lusifer import CheckpointError, ConfigError, Embedder, TruncationWarning
+from lusifer.checkpoints.torch_weights import save_model
+from lusifer.checkpoints.weights import WeightFiles
 from lusifer.config import ConnectorConfig, EncoderConfig, LanguageModelConfig, ModelConfig, Prompts
-from lusifer.encoder import pad
-from lusifer.model import Lusifer, fold
-from lusifer.pooling import pool
+from lusifer.model import Lusifer, fold, pad, pool
 from lusifer.torch_backend import choose_device, choose_dtype
-from lusifer.torch_checkpoint import save_model
-from lusifer.weights import WeightFiles
 
 XLM_R = {
     "vocab_size": 44,

@@ -19,8 +19,8 @@ import pytest
 import stamina
 
 from lusifer import ConfigError, Embedder, ServiceError, ServiceOptions, TruncationWarning
-from lusifer.remote.client import retry_after
-from lusifer.remote.options import is_service, normalise_url
+from lusifer.service.client import retry_after
+from lusifer.service.options import is_service, normalise_url
 
 Answer = tuple[int, dict[str, str], bytes]
 

@@ -15,18 +15,18 @@ from typer.testing import CliRunner
 
 from lusifer.embedder import Embedder
 from lusifer.errors import ConfigError, DataError, TrainingError
-from lusifer.evaluate.metrics import ranks, recall_at
+from lusifer.evaluate.retrieval import ranks, recall_at
 from lusifer.languages import CODES
-from lusifer.train.batches import Sampler, gather
 from lusifer.train.cli import app
-from lusifer.train.corpus import Overlap, Pair, clean, hash_key, normalise_key, read_tsv
-from lusifer.train.export import export_mini, weigh_tokens, whitening
-from lusifer.train.mini import learning_rate, train_mini
-from lusifer.train.prepare import Side, bare, leave_out_accents, load_set, pivot_pairs, prepare
-from lusifer.train.recipe import RECIPES, Recipe
-from lusifer.train.table import RowAdam, contrastive_loss, encode, teacher_loss
-from lusifer.train.teacher import TeacherVectors
-from lusifer.train.tokenizer import build_normalizer, train_tokenizer
+from lusifer.train.mini.batches import Sampler, gather
+from lusifer.train.mini.corpus import Overlap, Pair, clean, hash_key, normalise_key, read_tsv
+from lusifer.train.mini.export import export_mini, weigh_tokens, whitening
+from lusifer.train.mini.prepare import Side, bare, leave_out_accents, load_set, pivot_pairs, prepare
+from lusifer.train.mini.recipe import RECIPES, Recipe
+from lusifer.train.mini.table import RowAdam, contrastive_loss, encode, teacher_loss
+from lusifer.train.mini.teacher import TeacherVectors
+from lusifer.train.mini.tokenizer import build_normalizer, train_tokenizer
+from lusifer.train.mini.trainer import learning_rate, train_mini
 
 PARALLEL = Path(__file__).parents[1] / "data" / "parallel.jsonl"
 SMALL = Recipe(
@@ -244,7 +244,7 @@ def test_a_teacher_of_another_width_is_refused(
     folder: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors = TeacherVectors(np.array([1]), np.ones((1, 8), np.float16))
-    monkeypatch.setattr("lusifer.train.mini.teach", lambda *_, **__: vectors)
+    monkeypatch.setattr("lusifer.train.mini.trainer.teach", lambda *_, **__: vectors)
     (tmp_path / "tokenizer.json").write_bytes((run / "tokenizer.json").read_bytes())
     with pytest.raises(ConfigError, match="has 8 dimensions, the recipe 64"):
         train_mini(folder, tmp_path, SMALL, teacher=tmp_path / "teacher", report=lambda _: None)

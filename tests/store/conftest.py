@@ -13,8 +13,8 @@ import pytest
 from qdrant_client import QdrantClient
 
 from store import Store, open_store
-from store.embedded import Embedded
-from store.remote import open_client
+from store.edge.stores import Embedded
+from store.server.remote import open_client
 
 # Tests are imported one by one; this is how they share their corpus.
 sys.path.insert(0, str(Path(__file__).parent))

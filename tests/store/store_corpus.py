@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from store import Chunk, Schema
+from store.daemon.protocol import OwnerFiles
 from store.locking import FileLock
-from store.protocol import OwnerFiles
 
 DIMENSIONS = 24
 SCHEMA = Schema(DIMENSIONS, "model-a/chunker-1")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.analyser import (
+from store.lexical.analyser import (
     AVERAGE_WORDS,
     MAX_WORD,
     analyse,
@@ -17,7 +17,7 @@ from store.analyser import (
     term_index,
     words,
 )
-from store.folding import fold
+from store.lexical.normalise import fold
 
 GOLDEN = {
     "en": ("Don't PANIC: Finland's 3.11 release", "dont panic finland s 3.11 release"),
@@ -131,7 +131,7 @@ def test_indices_are_the_same_on_every_machine() -> None:
 
 
 def test_terms_that_share_an_index_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    import store.analyser
+    import store.lexical.analyser
 
     monkeypatch.setattr(store.analyser, "term_index", lambda term: 7 if term in ("zorble", "quux") else 1)
     indices, weights = document_vector(["zorble quux frotz"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from store.analyser import analyse, document_vector, query_vector, term_index
-from store.commonness import weight
+from store.lexical.analyser import analyse, document_vector, query_vector, term_index
+from store.lexical.weights import weight
 
 FUNCTION_WORDS = {
     "en": "what", "es": "para", "ru": "что", "fr": "les", "vi": "của", "fa": "است", "id": "yang",

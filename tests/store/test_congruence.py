@@ -17,10 +17,10 @@ from qdrant_client import QdrantClient
 from store_corpus import CODES, DIMENSIONS, KINDS, SCHEMA, TEXTS, end_owner, make_chunks, make_vectors
 
 from store import Answer, Chunk, Filter, InvalidRequest, Query, Schema, Store, copy_store, open_store
-from store.base import NEAREST
-from store.embedded import Embedded
+from store.edge.stores import Embedded
 from store.fusion import FusionParameters
-from store.remote import open_client
+from store.server.remote import open_client
+from store.types import NEAREST
 
 # What the in-memory mode says of itself; a server does not.
 pytestmark = [

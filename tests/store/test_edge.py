@@ -15,7 +15,7 @@ import qdrant_edge
 from store_corpus import SCHEMA, make_chunks, make_vectors
 
 import store
-import store.edge
+import store.edge.engine
 from store import (
     DiskFull,
     Filter,
@@ -28,10 +28,10 @@ from store import (
     StoreMissing,
 )
 from store.collection import Collection
-from store.edge import EdgeEngine
-from store.embedded import Embedded
+from store.edge.engine import EdgeEngine
+from store.edge.integrity import SAMPLES
+from store.edge.stores import Embedded
 from store.engine import ALL_POINTS, Probe
-from store.ledger import SAMPLES
 from store.locking import FileLock
 
 CHUNKS = make_chunks(60)
@@ -61,7 +61,7 @@ def crash_while(data: Path, code: str) -> None:
 import os, pathlib, sys
 sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(store.__file__).parent.parent)!r}]
 from store_corpus import *
-from store.embedded import Embedded
+from store.edge.stores import Embedded
 s = Embedded(pathlib.Path({str(data)!r})).open(SCHEMA, create=True)
 {code}
 os.kill(os.getpid(), 9)
@@ -252,7 +252,7 @@ def test_schema_is_kept_and_compared(embedded: Embedded, filled: Collection, tmp
 
 
 def full(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
-    monkeypatch.setattr(store.edge.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr(store.edge.engine.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
 
 
 def test_a_full_disk_is_noticed_before_writing(filled: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,19 +385,21 @@ def test_everything_a_filter_asks_for_is_indexed(filled: Collection) -> None:
 
 
 def test_idf_counts_living_chunks_only(filled: Collection, embedded: Embedded) -> None:
-    before = filled._engine.idf([store.analyser.term_index("maktaba")])
+    before = filled._engine.idf([store.lexical.analyser.term_index("maktaba")])
     filled.upsert(CHUNKS, VECTORS)
-    assert filled._engine.idf([store.analyser.term_index("maktaba")]) == pytest.approx(before)
+    assert filled._engine.idf([store.lexical.analyser.term_index("maktaba")]) == pytest.approx(before)
     for chunk in CHUNKS[: len(CHUNKS) // 2]:
         if chunk.document_language != "sw":
             filled.delete_document(chunk.document_id)
-    after = filled._engine.idf([store.analyser.term_index("maktaba"), store.analyser.term_index("zzz")])
+    after = filled._engine.idf(
+        [store.lexical.analyser.term_index("maktaba"), store.lexical.analyser.term_index("zzz")]
+    )
     assert before[0] is not None
     assert after[0] is not None
     assert after[0] < before[0]
     assert after[1] is None
     embedded.discard()
-    loaded = embedded.open(SCHEMA)._engine.idf([store.analyser.term_index("maktaba")])
+    loaded = embedded.open(SCHEMA)._engine.idf([store.lexical.analyser.term_index("maktaba")])
     assert loaded == pytest.approx(after[:1])
 
 

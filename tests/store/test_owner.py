@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from store_corpus import SCHEMA, end_owner, make_chunks, make_vectors, owner_pid, wait_until_free
 
-import store.launch
-import store.protocol
+import store.daemon.client
+import store.daemon.protocol
 from store import (
     Filter,
     FingerprintMismatch,
@@ -35,9 +35,9 @@ from store import (
     open_store,
     reset_store,
 )
-from store.client import RemoteStore
+from store.daemon.client import RemoteStore
+from store.daemon.protocol import OwnerFiles, connect
 from store.locking import FileLock
-from store.protocol import OwnerFiles, connect
 
 CHUNKS = make_chunks(10)
 VECTORS = make_vectors(len(CHUNKS))
@@ -210,7 +210,9 @@ def test_strangers_are_refused_before_anything_is_unpickled(
             received += part
     assert b"#CHALLENGE#" in received
     assert b"#WELCOME#" not in received
-    monkeypatch.setattr(store.protocol.Path, "read_bytes", _wrong_key(store.protocol.Path.read_bytes))
+    monkeypatch.setattr(
+        store.daemon.protocol.Path, "read_bytes", _wrong_key(store.daemon.protocol.Path.read_bytes)
+    )
     with pytest.raises((AuthenticationError, OSError, EOFError)):
         connect(OwnerFiles(data))
     monkeypatch.undo()
@@ -267,7 +269,7 @@ def test_a_private_folder_that_is_open_to_others_is_refused(
     folder.chmod(0o755)
     monkeypatch.setattr(store.protocol, "MAX_ADDRESS_BYTES", len(os.fsencode(folder)) + 30)
     with pytest.raises(StoreUnavailable, match="private"):
-        store.protocol.socket_path(tmp_path / ("long-" * 30))
+        store.daemon.protocol.socket_path(tmp_path / ("long-" * 30))
 
 
 def test_idle_owners_end_and_are_started_again(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

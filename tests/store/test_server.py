@@ -23,9 +23,9 @@ from store import (
     open_store,
     reset_store,
 )
-from store.remote import open_client
-from store.server_calls import redact
-from store.succession import Succession
+from store.server.alias import Succession
+from store.server.calls import redact
+from store.server.remote import open_client
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Payload indexes have no effect in the local Qdrant:UserWarning"

@@ -33,10 +33,10 @@ from store import (
     switch_store,
 )
 from store.collection import Collection
-from store.embedded import Embedded
-from store.pointer import FILE, Pointer, read_pointer, write_pointer
-from store.remote import open_client
-from store.succession import Succession
+from store.edge.current import FILE, Pointer, read_pointer, write_pointer
+from store.edge.stores import Embedded
+from store.server.alias import Succession
+from store.server.remote import open_client
 
 # What the in-memory mode says of itself; a server does not.
 pytestmark = [

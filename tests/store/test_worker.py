@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from store.worker import URGENT_IN_A_ROW, Worker
+from store.daemon.server import URGENT_IN_A_ROW, Worker
 
 
 def submit_in_order(worker: Worker, jobs: list[tuple[str, bool]]) -> list[str]:

@@ -15,11 +15,10 @@ import pytest
 import torch
 
 from lusifer import ConfigError, DataError
-from lusifer.encoder import pad
-from lusifer.language_model import additive_mask
-from lusifer.published import read_published
-from lusifer.tokens import load_tokenizer
-from lusifer.train.stages import records
+from lusifer.checkpoints.published import read_published
+from lusifer.model import additive_mask, pad
+from lusifer.tokenization import load_tokenizer
+from lusifer.train.stages import data as records
 from lusifer.train.stages.collate import (
     ASK,
     RECONSTRUCT,
@@ -30,11 +29,9 @@ from lusifer.train.stages.collate import (
     draw_groups,
     make_exercise,
 )
-from lusifer.train.stages.examples import Examples
+from lusifer.train.stages.data import Examples, Plan, Record, RecordFile, parse_record
 from lusifer.train.stages.finetune import finetune
 from lusifer.train.stages.lora import LoraSettings
-from lusifer.train.stages.plan import Plan
-from lusifer.train.stages.records import Record, RecordFile, parse_record
 from lusifer.train.stages.settings import CONFIGS, AlignConfig, DataSettings, FinetuneConfig
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden-tiny"

@@ -10,11 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lusifer.language_model import TokenHead
-from lusifer.model import Lusifer
-from lusifer.published import read_published
+from lusifer.checkpoints.published import read_published
+from lusifer.model import Lusifer, TokenHead
 from lusifer.train.losses import ContrastiveLoss
-from lusifer.train.stages.alignment import AlignmentBatch, AlignmentModel
+from lusifer.train.stages.collate import AlignmentBatch, AlignmentModel
 from lusifer.train.stages.export import published_names
 from lusifer.train.stages.lora import LoraSettings, add_lora
 

@@ -29,7 +29,7 @@ from pathlib import Path
 import torch.distributed as dist
 from lusifer.train.stages.align import align
 from lusifer.train.stages.finetune import finetune
-from lusifer.train.stages.processes import leave
+from lusifer.train.stages.distributed import leave
 from lusifer.train.stages.settings import AlignConfig, FinetuneConfig
 
 kinds = {"align": (align, AlignConfig), "finetune": (finetune, FinetuneConfig)}
@@ -118,7 +118,7 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(
     configure: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configure(AlignConfig, optimiser={"batch": 9})
-    monkeypatch.setattr("lusifer.train.stages.processes.Processes.__init__", _of_two)
+    monkeypatch.setattr("lusifer.train.stages.distributed.Processes.__init__", _of_two)
     with pytest.raises(ConfigError, match=r"batch is 9, which 2 processes cannot share"):
         align(config, lambda _: None)
 

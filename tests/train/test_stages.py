@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from lusifer import CheckpointError, ConfigError, Embedder, TrainingError
-from lusifer.checkpoint import write_static
+from lusifer.checkpoints.own import write_static
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
-from lusifer.tokens import load_tokenizer
+from lusifer.tokenization import load_tokenizer
 from lusifer.train.cli import app
 from lusifer.train.stages.align import AlignStage, align
-from lusifer.train.stages.build import build
-from lusifer.train.stages.examples import Examples
+from lusifer.train.stages.data import Examples
+from lusifer.train.stages.distributed import Processes
 from lusifer.train.stages.finetune import FinetuneStage, cached_backward, finetune
-from lusifer.train.stages.processes import Processes
+from lusifer.train.stages.model import build
 from lusifer.train.stages.settings import AlignConfig, FinetuneConfig
 from lusifer.train.stages.trainer import learning_rate
 

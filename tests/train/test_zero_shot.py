@@ -14,24 +14,24 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from benchmarks.zero_shot.english import EnglishModel
+from benchmarks.zero_shot.experiment import Experiment, Task, shorten
+from benchmarks.zero_shot.lessons import common_words, make_alignment, make_pairs
+from benchmarks.zero_shot.model import VARIANTS, Variant, choose_what_learns, join, learned
+from benchmarks.zero_shot.report import summarise, to_markdown
+from benchmarks.zero_shot.stages import ZeroShotSettings, align, finetune
+from benchmarks.zero_shot.texts import read_english
 from lusifer import ConfigError, DataError, Embedder, TrainingError
-from lusifer.checkpoint import write_static
+from lusifer.checkpoints.own import write_static
+from lusifer.checkpoints.torch_weights import save_model
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
 from lusifer.evaluate.datasets import ParallelSentences, QuestionAnswering, Questions
 from lusifer.evaluate.sentence_transformers import SentenceTransformer
-from lusifer.language_model import LanguageModel
+from lusifer.model import LanguageModel
 from lusifer.torch_backend import TorchBackend
-from lusifer.torch_checkpoint import save_model
-from lusifer.train.stages.backbones import EncoderPart, open_encoder
 from lusifer.train.stages.export import check_publishable
 from lusifer.train.stages.lora import LoraSettings
-from lusifer.train.zero_shot.english import EnglishModel
-from lusifer.train.zero_shot.experiment import Experiment, Task, shorten
-from lusifer.train.zero_shot.lessons import common_words, make_alignment, make_pairs
-from lusifer.train.zero_shot.model import VARIANTS, Variant, choose_what_learns, join, learned
-from lusifer.train.zero_shot.report import summarise, to_markdown
-from lusifer.train.zero_shot.stages import ZeroShotSettings, align, finetune
-from lusifer.train.zero_shot.texts import read_english
+from lusifer.train.stages.model import EncoderPart, open_encoder
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 ENGLISH = (

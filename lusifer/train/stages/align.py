@@ -13,22 +13,21 @@ import torch
 from torch import nn
 from transformers import MistralModel
 
-from lusifer.checkpoint import TOKENIZER
+from lusifer.checkpoints.hub import backbone_file
+from lusifer.checkpoints.own import TOKENIZER
 from lusifer.errors import ConfigError
-from lusifer.hub import backbone_file
-from lusifer.tokens import load_tokenizer
-from lusifer.train.stages.alignment import AlignmentModel
-from lusifer.train.stages.build import Built, build, set_modes
+from lusifer.tokenization import load_tokenizer
 from lusifer.train.stages.collate import (
+    AlignmentModel,
     SourceTokens,
     TargetTokens,
     collate_alignment,
     count_targets,
     make_exercise,
 )
-from lusifer.train.stages.examples import Examples
-from lusifer.train.stages.processes import Processes, set_synchronised
-from lusifer.train.stages.records import Record
+from lusifer.train.stages.data import Examples, Record
+from lusifer.train.stages.distributed import Processes, set_synchronised
+from lusifer.train.stages.model import Built, build, set_modes
 from lusifer.train.stages.settings import AlignConfig, Task
 from lusifer.train.stages.trainer import check_batch, run_stage, seed_all
 

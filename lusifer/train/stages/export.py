@@ -14,11 +14,11 @@ from typing import Any
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from lusifer.checkpoint import CONFIG, TOKENIZER, WEIGHTS
+from lusifer.checkpoints.own import CONFIG, TOKENIZER, WEIGHTS
+from lusifer.checkpoints.published import PADDING, PROMPTS, longest_input
+from lusifer.checkpoints.torch_weights import save_tensors, save_weights
 from lusifer.config import ModelConfig
 from lusifer.errors import ConfigError
-from lusifer.published import PADDING, PROMPTS, longest_input
-from lusifer.torch_checkpoint import save_tensors, save_weights
 from lusifer.train.stages.lora import ENCODER_ADAPTER, LANGUAGE_MODEL_ADAPTER, merge
 from lusifer.train.stages.settings import StageConfig
 

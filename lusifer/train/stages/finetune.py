@@ -13,13 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lusifer.encoder import pad
-from lusifer.model import Lusifer
-from lusifer.train.stages.build import Built, build, set_modes
+from lusifer.model import Lusifer, pad
 from lusifer.train.stages.collate import Group, SourceTokens, draw_groups
-from lusifer.train.stages.examples import Examples
-from lusifer.train.stages.processes import Processes, set_synchronised
-from lusifer.train.stages.records import Record
+from lusifer.train.stages.data import Examples, Record
+from lusifer.train.stages.distributed import Processes, set_synchronised
+from lusifer.train.stages.model import Built, build, set_modes
 from lusifer.train.stages.settings import FinetuneConfig, FinetuneSettings
 from lusifer.train.stages.trainer import check_batch, run_stage, seed_all
 

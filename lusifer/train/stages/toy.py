@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from lusifer.checkpoint import CONFIG, TOKENIZER
-from lusifer.train.stages.backbones import quiet_transformers
+from lusifer.checkpoints.own import CONFIG, TOKENIZER
+from lusifer.train.stages.model import quiet_transformers
 from lusifer.train.stages.settings import CONFIGS
 
 _PEOPLE = ("baker", "farmer", "teacher", "fisher", "tailor", "miller", "doctor", "painter")

@@ -1,0 +1,5 @@
+"""``python -m app.cli``: the ``lusifer`` command."""
+
+from app.cli.main import main
+
+main()

@@ -1,0 +1,58 @@
+"""``lusifer train calibrate``: fit fusion and scores of a model and write them into its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lusifer.evaluate.systems import SCORERS
+
+# What ``lusifer evaluate`` can measure besides models: the search's own BM25.
+
+
+if TYPE_CHECKING:
+    from lusifer.evaluate.retrieval import Scorer
+
+
+def offer_baselines() -> None:
+    """Let the evaluation open them by name; nothing is imported before it does."""
+    SCORERS["bm25"] = _bm25
+
+
+def _bm25() -> Scorer:
+    from search.calibration.lexical import Bm25
+
+    return Bm25()
+
+
+def calibrate(
+    data: Annotated[Path, typer.Argument(help="Folder with sib200.jsonl and mlqa/, as for evaluate.")],
+    model: Annotated[Path, typer.Option(help="Model folder; its config.json is rewritten.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what comes out and write nothing.")
+    ] = False,
+) -> None:
+    """Fit how words weigh against vectors and what a score means, on questions with known answers."""
+    import json
+
+    from lusifer.checkpoints.own import read_config
+    from lusifer.embedder import Embedder
+    from lusifer.evaluate.datasets import read_parallel, read_questions
+    from search.calibration.fit import calibrate as fit
+    from search.calibration.fit import gather_pools, write_calibration
+    from search.calibration.report import measure, to_markdown
+
+    read_config(model)  # before minutes of work for a folder that cannot take the result
+    sentences, questions = read_parallel(data / "sib200.jsonl"), read_questions(data / "mlqa")
+    typer.echo("asking the questions", err=True)
+    pools = gather_pools(Embedder.load(model), questions, sentences)
+    typer.echo("fitting", err=True)
+    found = fit(pools)
+    typer.echo(to_markdown(measure(pools, found)))
+    if dry_run:
+        typer.echo(json.dumps(found.to_dict(), indent=1))
+        return
+    write_calibration(model, found)
+    typer.echo(f"wrote {model / 'config.json'}", err=True)

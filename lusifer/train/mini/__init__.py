@@ -1,0 +1,1 @@
+"""Training of the shipped token table, lusifer-mini."""

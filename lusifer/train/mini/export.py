@@ -1,0 +1,86 @@
+"""Write a trained table as a model folder that ``Embedder.load`` reads.
+
+Knows the checkpoint format. Must not know how the table was trained.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from lusifer.checkpoints.own import write_static
+from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
+
+NAME = "lusifer-mini"
+
+
+def weigh_tokens(table: NDArray[np.float32], counts: NDArray[np.int64], prior: float) -> NDArray[np.float32]:
+    """Scale each row by a / (a + p), p the share of its token in running text (SIF, Arora et al. 2017).
+
+    The training text is short of natural questions, so the table learns too little that "what", "should" and
+    "if" say nothing about the subject; this tells it. Common words matter to tell translations apart, so a
+    small ``a`` finds more passages and matches fewer sentences.
+
+    Args:
+        table: shape (vocabulary, dimensions).
+        counts: of each token, shape (vocabulary,).
+        prior: the a of the formula; 0 leaves the table as it is.
+    """
+    if prior == 0:
+        return table
+    share = counts / max(1, int(counts.sum()))
+    factor = (prior / (prior + share)).astype(np.float32)
+    return table * factor[:, None]
+
+
+def whitening(vectors: NDArray[np.float32], power: float) -> NDArray[np.float32]:
+    """Return the linear map C^-power of the space in which ``vectors`` have the second moments C.
+
+    The training text leans to computing, so a few directions that tell its texts apart take most of the
+    variance and are of no use for other subjects. Evening the directions out over words of general language
+    (half-way: 0.5 is full whitening, Su et al. 2021) lets every direction count. The map is the model's
+    connector, a linear layer, and folds into the table.
+
+    Args:
+        vectors: unit vectors, shape (n, d), n well above d.
+        power: of the eigenvalues; 0 is the identity.
+
+    Returns:
+        Symmetric, shape (d, d).
+    """
+    moments = vectors.T.astype(np.float64) @ vectors / len(vectors)
+    values, directions = np.linalg.eigh(moments)
+    values = np.maximum(values, values[-1] * 1e-4) / values[-1]
+    even: NDArray[np.float64] = (directions * values**-power) @ directions.T
+    return even.astype(np.float32)
+
+
+def export_mini(
+    table: NDArray[np.float32],
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    repeats: float = 1.0,
+    max_tokens: int = 2048,
+) -> None:
+    """Write the per-token pipeline, folded: token table, identity connector, a language model of no layers.
+
+    Args:
+        table: float32, shape (vocabulary, dimensions); stored as int8 with one factor per row.
+        tokenizer: its ids are the table's rows.
+        folder: made if missing.
+        repeats: see ``ModelConfig``.
+        max_tokens: texts are cut there when they are embedded; a sum of tokens has no limit of its own.
+    """
+    vocabulary, dimensions = table.shape
+    config = ModelConfig(
+        name=NAME,
+        encoder=EncoderConfig("token_table", vocabulary, dimensions),
+        language_model=LanguageModelConfig(dimensions),
+        repeats=repeats,
+        max_tokens=max_tokens,
+    )
+    write_static(folder, table, tokenizer, config, quantise="int8")

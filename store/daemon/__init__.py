@@ -1,0 +1,1 @@
+"""The process that owns an embedded store, and how to reach it."""

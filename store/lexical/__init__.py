@@ -1,0 +1,1 @@
+"""Text to weighted words, for the lexical half of a search."""

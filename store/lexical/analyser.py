@@ -1,0 +1,152 @@
+"""The lexical analyser for 14 languages: text in, terms or sparse vectors out.
+
+The same for documents and questions and for every engine, so that a word typed finds the word written. Knows
+scripts, not languages: nothing has to be detected first. Must not know engines, chunks or models.
+
+What a term is:
+
+* a word by UAX #29 after ``folding.fold`` (case, width, Arabic and Indic spellings, digits, ё), with three
+  departures that suit search: a full stop or underscore between letters parts words (``example.com``), French
+  elisions are parted (``l'eau``) and other apostrophes dropped (``ng'ombe`` → ``ngombe``), and Hangul is
+  parted from other letters (``GPU를`` holds ``gpu``);
+* for a word with accents on Latin letters also the word without them, since people type ``ha noi`` and
+  ``informacion``; the accented term still tells ``más`` from ``mas`` when it is typed;
+* for a Persian word with a zero-width non-joiner its parts and the whole;
+* for a Korean word of three syllables or more also its pairs of syllables, since particles are glued on.
+
+Numbers are kept whole (``3.11``, ``2024``). There is no stemmer and no list of stop words; IDF does that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
+from hashlib import blake2b
+
+import numpy as np
+import regex
+from numpy.typing import NDArray
+
+from store.lexical.normalise import ZWNJ, bare, fold
+from store.lexical.weights import weight
+
+#: Part of the fingerprint: raise it whenever the same text would give other terms or weights.
+ANALYSER_VERSION = "1"
+
+#: BM25's saturation of term frequency. A word seen once in a chunk of average length weighs 1.
+K1 = 1.2
+#: BM25's length normalisation, mild because chunks are cut to similar lengths.
+B = 0.5
+#: Words in an average chunk. Fixed, so that a chunk's vector never depends on other chunks.
+AVERAGE_WORDS = 100
+
+#: Words longer than this are cut: encoded data, not language.
+MAX_WORD = 64
+
+# One unit of letters, marks and digits; units are joined by an apostrophe or joiner, and by a point or comma
+# between digits. Hangul stands alone.
+_UNIT = r"(?:(?!\p{IsHangul})[\p{L}\p{M}\p{N}])+"
+_WORD = regex.compile(rf"\p{{IsHangul}}+|{_UNIT}(?:(?:['{ZWNJ}]|(?<=\p{{N}})[.,](?=\p{{N}})){_UNIT})*")
+_ASCII_WORD = regex.compile(r"[0-9a-z]+(?:(?:'|(?<=[0-9])[.,](?=[0-9]))[0-9a-z]+)*")
+_HANGUL = regex.compile(r"\p{IsHangul}")
+_THOUSANDS = regex.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
+_ELISIONS = frozenset(("l", "d", "j", "m", "t", "s", "n", "c", "qu", "jusqu", "lorsqu", "puisqu", "quoiqu"))
+
+
+def analyse(text: str) -> list[str]:
+    """Cut text into terms, in order of appearance, repetitions kept."""
+    return [term for word in words(text) for term in expand(word)]
+
+
+def words(text: str) -> list[str]:
+    """Cut text into folded words, before they are expanded into terms."""
+    return [word for token in text.split() for word in _token_words(token)]
+
+
+def _token_words(token: str) -> tuple[str, ...]:
+    """Cut what stands between two spaces; no folding looks across them, so each is folded once."""
+    return _cached_words(token) if len(token) <= MAX_WORD else _cut(token)
+
+
+def _cut(token: str) -> tuple[str, ...]:
+    folded = fold(token)
+    pattern = _ASCII_WORD if folded.isascii() else _WORD
+    return tuple(pattern.findall(folded))
+
+
+_cached_words = lru_cache(maxsize=1 << 16)(_cut)
+
+
+@lru_cache(maxsize=1 << 16)
+def expand(word: str) -> tuple[str, ...]:
+    """List the terms of one folded word: itself, and the forms people may type instead."""
+    word = word[:MAX_WORD]
+    if "'" in word:
+        head, _, tail = word.partition("'")
+        if head in _ELISIONS or tail == "s":
+            return (*expand(head), *expand(tail))
+        return expand(word.replace("'", ""))
+    if ZWNJ in word:
+        parts = word.split(ZWNJ)
+        return (*(term for part in parts for term in expand(part)), "".join(parts))
+    if "." in word or "," in word:
+        return _number(word)
+    if len(word) > 2 and _HANGUL.match(word):
+        return (word, *(word[i : i + 2] for i in range(len(word) - 1)))
+    plain = bare(word)
+    return (word,) if plain == word else (word, plain)
+
+
+def _number(word: str) -> tuple[str, ...]:
+    """Write a number one way: no thousands separators, a point before decimals; a date also in parts."""
+    if _THOUSANDS.fullmatch(word):
+        return (word.replace(",", ""),)
+    word = word.replace(",", ".")
+    parts = word.split(".")
+    return (word, *parts) if len(parts) > 2 else (word,)
+
+
+@lru_cache(maxsize=1 << 16)
+def term_index(term: str) -> int:
+    """Hash a term to its dimension in the sparse vectors, 0 to 2**32 - 1; the same on every machine."""
+    return int.from_bytes(blake2b(term.encode(), digest_size=4).digest(), "little")
+
+
+SparseVector = tuple[NDArray[np.uint32], NDArray[np.float32]]
+
+
+def document_vector(texts: Iterable[str]) -> SparseVector:
+    """Weigh the terms of a passage and what belongs to it, such as its headings.
+
+    Returns:
+        indices, shape (terms,), ascending, and weights: BM25 without IDF, which the engine adds.
+        Terms that share an index by chance are counted together.
+    """
+    length = 0
+    counts: dict[int, int] = {}
+    for token, times in Counter(token for text in texts for token in text.split()).items():
+        size, indices = _cached_indices(token) if len(token) <= MAX_WORD else _indices(token)
+        length += size * times
+        for index in indices:
+            counts[index] = counts.get(index, 0) + times
+    order = sorted(counts)
+    frequency = np.array([counts[index] for index in order], np.float32)
+    saturation = np.float32(K1 * (1 - B + B * length / AVERAGE_WORDS))
+    return np.array(order, np.uint32), frequency * np.float32(K1 + 1) / (frequency + saturation)
+
+
+def _indices(token: str) -> tuple[int, tuple[int, ...]]:
+    """Count the words of a token and index their terms."""
+    found = _token_words(token)
+    return len(found), tuple(term_index(term) for word in found for term in expand(word))
+
+
+_cached_indices = lru_cache(maxsize=1 << 16)(_indices)
+
+
+def query_vector(text: str) -> SparseVector:
+    """List the terms of a question, each once, indices ascending, weighed by how much they say (0 to 1)."""
+    weights = {term_index(term): weight(term) for term in analyse(text)}
+    indices = np.array(sorted(weights), np.uint32)
+    return indices, np.array([weights[index] for index in indices.tolist()], np.float32)

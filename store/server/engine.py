@@ -1,0 +1,285 @@
+"""The engine on a Qdrant server or cluster, reached with qdrant-client.
+
+The schema is kept in the collection's own metadata, so that the collection is complete in itself. Knows
+points and conditions. Must not know processes, files or fusion, nor by which alias a collection is found.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TypeAlias, cast
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import numpy as np
+from qdrant_client import QdrantClient, models
+
+from store.engine import Condition, Probe, Ranked, Record, path_bounds
+from store.errors import StoreDamaged, StoreUnavailable
+from store.points import DENSE, INDEXES, LEXICAL, Points
+from store.server.calls import ServerCalls, redact
+from store.types import FacetField, Schema, Vector
+
+# Our points, conditions and schema in qdrant-client's words, and its points in ours.
+
+
+_IndexParams: TypeAlias = models.KeywordIndexParams | models.IntegerIndexParams | models.FloatIndexParams
+
+INDEX_PARAMS: dict[str, _IndexParams] = {
+    "keyword": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD),
+    "prefix": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, prefix=True),
+    "integer": models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=True, range=True),
+    "float": models.FloatIndexParams(type=models.FloatIndexType.FLOAT),
+}
+
+
+def vector_params(schema: Schema) -> models.VectorParams:
+    """Describe the dense vectors."""
+    return models.VectorParams(size=schema.dimensions, distance=models.Distance.COSINE)
+
+
+def sparse_params() -> models.SparseVectorParams:
+    """Describe the lexical vectors: the server multiplies them with IDF."""
+    return models.SparseVectorParams(modifier=models.Modifier.IDF)
+
+
+def to_point(points: Points, row: int) -> models.PointStruct:
+    """Make one point; a text without words has no lexical vector."""
+    vectors: dict[str, list[float] | models.SparseVector] = {DENSE: points.dense[row].tolist()}
+    indices, weights = points.lexical[row]
+    if len(indices):
+        vectors[LEXICAL] = models.SparseVector(indices=indices.tolist(), values=weights.tolist())
+    return models.PointStruct(
+        id=points.ids[row], vector=cast("models.VectorStruct", vectors), payload=points.payloads[row]
+    )
+
+
+def to_query(probe: Probe) -> list[float] | models.SparseVector:
+    """Make the vector that is searched for."""
+    if isinstance(probe.vector, tuple):
+        indices, weights = probe.vector
+        return models.SparseVector(indices=indices.tolist(), values=weights.tolist())
+    return cast("list[float]", probe.vector.tolist())
+
+
+def to_record(point: models.Record) -> Record:
+    """Take over a point that was fetched."""
+    dense: Vector | None = None
+    if point.vector is not None:
+        dense = np.array(cast("dict[str, list[float]]", point.vector)[DENSE], np.float32)
+    return Record(UUID(str(point.id)), point.payload or {}, dense)
+
+
+def to_filter(condition: Condition) -> models.Filter | None:
+    """Say a condition in the server's words; None for everything."""
+    if condition.is_empty:
+        return None
+    wanted = condition.filter
+    must: list[models.Condition] = []
+    must_not: list[models.Condition] = []
+    for field, values in (("language", wanted.languages), ("document_id", wanted.document_ids)):
+        if values:
+            must.append(models.FieldCondition(key=field, match=models.MatchAny(any=list(values))))
+    if wanted.path_prefix is not None:
+        exact, below = path_bounds(wanted.path_prefix)
+        either: list[models.Condition] = [
+            models.FieldCondition(key="path", match=models.MatchValue(value=exact)),
+            models.FieldCondition(key="path", match=models.MatchPrefix(prefix=below)),
+        ]
+        must.append(models.Filter(should=either))
+    if wanted.modified_from is not None or wanted.modified_to is not None:
+        bounds = models.Range(gte=wanted.modified_from, lte=wanted.modified_to)
+        must.append(models.FieldCondition(key="modified", range=bounds))
+    if wanted.first_chunks:
+        must.append(models.FieldCondition(key="position", match=models.MatchValue(value=0)))
+    if condition.ids is not None:
+        must.append(models.HasIdCondition(has_id=[str(id) for id in condition.ids]))
+    if condition.except_version is not None:
+        version = models.MatchValue(value=condition.except_version)
+        must_not.append(models.FieldCondition(key="version", match=version))
+    return models.Filter(must=must, must_not=must_not)
+
+
+_logger = logging.getLogger(__name__)
+
+#: Where our schema lies in the collection's metadata.
+METADATA_KEY = "lusifer"
+_TIMEOUT = 60
+_FACET_VALUES = 1_000_000
+
+
+def connect(url: str, api_key: str | None) -> QdrantClient:
+    """Make a client; nothing is sent yet.
+
+    Raises:
+        StoreUnavailable: the address is not one.
+    """
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise StoreUnavailable(
+            f"{redact(url)} is not the address of a Qdrant server",
+            hint="Give LUSIFER_QDRANT_URL like http://localhost:6333.",
+        )
+    if api_key and not url.startswith("https:"):
+        _logger.warning("The API key travels unencrypted to %s", redact(url))
+    with warnings.catch_warnings():
+        # Said above, once and in the log rather than on the user's screen.
+        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+        return QdrantClient(url=url, api_key=api_key, timeout=_TIMEOUT, check_compatibility=False)
+
+
+class ServerEngine:
+    """An ``Engine`` over a collection on a server. Safe for threads as far as qdrant-client is."""
+
+    def __init__(self, client: QdrantClient, collection: str, address: str, schema: Schema) -> None:
+        self._client = client
+        self._collection = collection
+        self._schema = schema
+        self._call = ServerCalls(collection, address)
+
+    @classmethod
+    def create(cls, client: QdrantClient, collection: str, schema: Schema, address: str) -> ServerEngine:
+        """Make the collection.
+
+        Raises:
+            StoreError: it cannot be made, or is there already.
+        """
+        engine = cls(client, collection, address, schema)
+        engine._call(
+            lambda: client.create_collection(
+                collection,
+                vectors_config={DENSE: vector_params(schema)},
+                sparse_vectors_config={LEXICAL: sparse_params()},
+                metadata={METADATA_KEY: asdict(schema)},
+            )
+        )
+        for field, kind in INDEXES.items():
+            engine._call(lambda f=field, k=kind: client.create_payload_index(collection, f, INDEX_PARAMS[k]))  # type: ignore[misc]
+        return engine
+
+    @classmethod
+    def load(cls, client: QdrantClient, collection: str, address: str) -> ServerEngine:
+        """Open a collection and read its schema.
+
+        Raises:
+            StoreMissing: the server has no such collection.
+            StoreDamaged: the collection was not made by this program.
+        """
+        engine = cls(client, collection, address, Schema(0, ""))
+        metadata = engine._call(lambda: client.get_collection(collection)).config.metadata or {}
+        try:
+            found = metadata[METADATA_KEY]
+            engine._schema = Schema(
+                int(found["dimensions"]), str(found["fingerprint"]), str(found.get("model", ""))
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreDamaged(
+                f"The collection {collection!r} at {redact(address)} was not made by this program",
+                hint="Choose another name with LUSIFER_COLLECTION, or run `lusifer index --rebuild`.",
+            ) from error
+        return engine
+
+    @property
+    def collection(self) -> str:
+        """The collection's own name, not that of an alias."""
+        return self._collection
+
+    @property
+    def schema(self) -> Schema:
+        return self._schema
+
+    def upsert(self, points: Points) -> None:
+        structs = [to_point(points, row) for row in range(len(points))]
+        self._call(lambda: self._client.upsert(self._collection, structs, wait=True))
+
+    def delete(self, condition: Condition) -> None:
+        selector = models.FilterSelector(filter=to_filter(condition) or models.Filter())
+        self._call(lambda: self._client.delete(self._collection, selector, wait=True))
+
+    def rank(self, probes: Sequence[Probe]) -> list[list[Ranked]]:
+        # The server chooses between graph and exact search by itself, and widely enough with this.
+        requests = [
+            models.QueryRequest(
+                query=to_query(probe),
+                using=DENSE if probe.is_dense else LEXICAL,
+                limit=probe.limit,
+                filter=to_filter(probe.condition),
+                params=models.SearchParams(hnsw_ef=256) if probe.is_dense else None,
+                with_payload=False,
+            )
+            for probe in probes
+        ]
+        answers = self._call(lambda: self._client.query_batch_points(self._collection, requests))
+        return [[Ranked(UUID(str(point.id)), point.score) for point in answer.points] for answer in answers]
+
+    def idf(self, indices: Sequence[int]) -> list[float | None]:
+        # The score of a point for one term is that term's weight in the point times its IDF.
+        requests = [
+            models.QueryRequest(
+                query=models.SparseVector(indices=[index], values=[1.0]),
+                using=LEXICAL,
+                limit=1,
+                with_vector=[LEXICAL],
+                with_payload=False,
+            )
+            for index in indices
+        ]
+        answers = self._call(lambda: self._client.query_batch_points(self._collection, requests))
+        found: list[float | None] = []
+        for index, answer in zip(indices, answers, strict=True):
+            if answer.points:
+                vectors = cast("dict[str, models.SparseVector]", answer.points[0].vector)
+                vector = vectors[LEXICAL]
+                found.append(answer.points[0].score / vector.values[vector.indices.index(index)])
+            else:
+                found.append(None)
+        return found
+
+    def retrieve(self, ids: Sequence[UUID], fields: Sequence[str] | None = None) -> list[Record]:
+        if not ids:
+            return []
+        wanted = [str(id) for id in ids]
+        payload = True if fields is None else list(fields)
+        found = self._call(lambda: self._client.retrieve(self._collection, wanted, payload, False))
+        return [to_record(one) for one in found]
+
+    def page(
+        self,
+        condition: Condition,
+        *,
+        start: str | None,
+        size: int,
+        fields: Sequence[str] | None,
+        vectors: bool,
+    ) -> tuple[list[Record], str | None]:
+        found, following = self._call(
+            lambda: self._client.scroll(
+                self._collection,
+                scroll_filter=to_filter(condition),
+                limit=size,
+                offset=start,
+                with_payload=True if fields is None else list(fields),
+                with_vectors=[DENSE] if vectors else False,
+            )
+        )
+        return [to_record(one) for one in found], None if following is None else str(following)
+
+    def count(self, condition: Condition) -> int:
+        selection = to_filter(condition)
+        return self._call(lambda: self._client.count(self._collection, selection, exact=True)).count
+
+    def facet(self, field: FacetField, condition: Condition) -> dict[str, int]:
+        answer = self._call(
+            lambda: self._client.facet(
+                self._collection, field, to_filter(condition), limit=_FACET_VALUES, exact=True
+            )
+        )
+        return {str(hit.value): hit.count for hit in answer.hits}
+
+    def flush(self) -> None:
+        """Nothing to do: the server answers a write when it is in its log."""
+
+    def close(self) -> None:
+        self._client.close()
