@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from indexer.errors import UsageError
 from indexer.settings import Settings
 from lusifer import embedder
-from lusifer.service.options import ServiceOptions, is_service
+from lusifer.service import ServiceOptions, is_service
 
 if TYPE_CHECKING:
     from lusifer import Embedder
