@@ -217,6 +217,13 @@ class Manifest:
         with self._guarded() as connection:
             return [str(row[0]) for row in connection.execute("SELECT path FROM roots ORDER BY path")]
 
+    def set_roots(self, roots: Iterable[str]) -> None:
+        """Remember these paths only."""
+        if sorted(set(roots)) != self.roots():
+            with self._transaction() as connection:
+                connection.execute("DELETE FROM roots")
+                connection.executemany("INSERT INTO roots VALUES (?)", [(root,) for root in set(roots)])
+
     def add_roots(self, roots: Iterable[str]) -> None:
         """Remember paths that were named."""
         new = sorted(set(roots) - set(self.roots()))
@@ -224,12 +231,10 @@ class Manifest:
             with self._transaction() as connection:
                 connection.executemany("INSERT INTO roots VALUES (?)", [(root,) for root in new])
 
-    def forget_roots(self, roots: Iterable[str]) -> None:
-        """Forget paths that were named."""
-        gone = sorted(set(roots) & set(self.roots()))
-        if gone:
-            with self._transaction() as connection:
-                connection.executemany("DELETE FROM roots WHERE path = ?", [(root,) for root in gone])
+    def forget_root(self, root: str) -> None:
+        """Forget a path that was named."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM roots WHERE path = ?", (root,))
 
     def facts(self) -> dict[str, str]:
         """Return what the index was made with."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from indexer.errors import ExtractionFailed
+from indexer.errors import ExtractionFailed, Unreadable
 from indexer.extract import Extracted, Registry
 from indexer.extract.base import EXTRACTION_VERSION
 from indexer.manifest import Record
@@ -31,11 +31,18 @@ class Reader:
         registry: the extractors.
         make_chunker: makes the chunker for the model, which has to be loaded for it.
         languages: finds languages; the default way if not given.
+        owner: id of the data folder that the documents are indexed from.
     """
 
     def __init__(
-        self, registry: Registry, make_chunker: Callable[[], Chunker], languages: LanguageFinder | None = None
+        self,
+        registry: Registry,
+        make_chunker: Callable[[], Chunker],
+        languages: LanguageFinder | None = None,
+        *,
+        owner: str = "",
     ) -> None:
+        self._owner = owner
         self._registry = registry
         self._make_chunker = make_chunker
         self._given_languages = languages
@@ -89,11 +96,10 @@ class Reader:
                     title=title,
                     document_language=language.code,
                     modified=entry.mtime_ns / 1e9,
+                    owner=self._owner,
                 )
             )
-        entry = replace(
-            entry, state="indexed", language=language.code, title=title, chunks=len(chunks)
-        )
+        entry = replace(entry, state="indexed", language=language.code, title=title, chunks=len(chunks))
         return entry, chunks
 
     @cached_property
@@ -109,12 +115,12 @@ def read_content(file: Path) -> bytes:
     """Read a file whole.
 
     Raises:
-        ExtractionFailed: the operating system refuses.
+        Unreadable: the operating system refuses.
     """
     try:
         return file.read_bytes()
     except OSError as error:
-        raise ExtractionFailed(describe_refusal(error), retry=True) from error
+        raise Unreadable(describe_refusal(error)) from error
 
 
 def hash_content(content: bytes) -> str:

@@ -6,7 +6,6 @@ the manifest. One batch is written while the next is read. ``reconcile`` finds w
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -26,8 +25,6 @@ EMBED_BATCH = 256
 COMMIT_CHUNKS = 1024
 #: Documents without chunks, whose entries are written together.
 _COMMIT_RECORDS = 256
-#: Chunks looked at in one call where store and manifest differ.
-_PAGE = 1000
 
 
 @dataclass(slots=True)
@@ -69,9 +66,7 @@ class Writer:
         stored: called with the number of chunks after each call of the store, from the writer's thread.
     """
 
-    def __init__(
-        self, store: Store, manifest: Manifest, embed: Embed, stored: Callable[[int], None]
-    ) -> None:
+    def __init__(self, store: Store, manifest: Manifest, embed: Embed, stored: Callable[[int], None]) -> None:
         self._store = store
         self._manifest = manifest
         self._embed = embed
@@ -134,7 +129,7 @@ class Writer:
         store = self._store
         doubtful = [*batch.removed, *(record for record, _ in batch.documents)]
         self._manifest.save([replace(record, state="pending", chunks=0) for record in doubtful])
-        for chunks in _split([chunk for _, chunks in batch.documents for chunk in chunks]):
+        for chunks in _split([chunk for _, whole in batch.documents for chunk in whole]):
             texts = [embedding_text(chunk.title, chunk.heading, chunk.text) for chunk in chunks]
             store.upsert(chunks, self._embed(texts))
             self._stored(len(chunks))
@@ -164,19 +159,20 @@ def forget(store: Store, manifest: Manifest, records: Iterable[Record]) -> int:
     return len(stored)
 
 
-def reconcile(store: Store, manifest: Manifest, path: str) -> None:
+def reconcile(store: Store, manifest: Manifest, path: str, owner: str) -> None:
     """Make manifest and store agree at and below a path, before a run relies on either.
 
     Documents that the store lacks, wholly or in part, become pending; chunks of documents that the manifest
     does not know are removed. Counts are compared first, and chunks are looked at one by one only where these
-    differ or a run was interrupted.
+    differ or a run was interrupted. What others than the owner stored is left alone.
     """
     records = {record.id: record for record in manifest.under(path)}
     expected = sum(record.chunks for record in records.values() if record.state == "indexed")
     interrupted = any(record.state == "pending" for record in records.values())
-    if not interrupted and store.count(Filter(path_prefix=path)) == expected:
+    own = Filter(path_prefix=path, owner=owner)
+    if not interrupted and store.count(own) == expected:
         return
-    stored = _count_versions(store, path)
+    stored = store.versions(own)
     # A file that could not be read keeps no chunks, and those of a pending one are replaced when it is read.
     orphans = {id for id, _ in stored if id not in records or not records[id].may_have_chunks}
     for id in sorted(orphans):
@@ -184,14 +180,6 @@ def reconcile(store: Store, manifest: Manifest, path: str) -> None:
     if orphans:
         store.flush()
     indexed = [record for record in records.values() if record.state == "indexed"]
-    manifest.doubt(record.id for record in indexed if stored[record.id, record.version] != record.chunks)
-
-
-def _count_versions(store: Store, path: str) -> Counter[tuple[str, str]]:
-    """Count the chunks of each version of each document at and below a path."""
-    stored: Counter[tuple[str, str]] = Counter()
-    offset = 0
-    while page := store.scroll(Filter(path_prefix=path), limit=_PAGE, offset=offset):
-        stored.update((chunk.document_id, chunk.version) for chunk in page)
-        offset += len(page)
-    return stored
+    manifest.doubt(
+        record.id for record in indexed if stored.get((record.id, record.version), 0) != record.chunks
+    )

@@ -1,7 +1,4 @@
-"""Word files (``.docx``): paragraphs, headings by style, tables, footnotes and endnotes.
-
-Needs python-docx, which comes with the extra ``office``.
-"""
+"""Word files (``.docx``): paragraphs, headings by style, tables, footnotes and endnotes."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from indexer.errors import ExtractionFailed
+from indexer.errors import ExtractionFailed, Unreadable
 from indexer.extract.base import Extracted, TextBuilder, open_archive
 
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
@@ -30,9 +27,7 @@ class DocxExtractor:
         try:
             from docx import Document
         except ImportError as error:
-            raise ExtractionFailed(
-                "reading .docx needs python-docx: pip install 'lusifer-search[office]'", retry=True
-            ) from error
+            raise Unreadable("reading .docx needs python-docx: pip install python-docx") from error
         if content.startswith(b"\xd0\xcf\x11\xe0"):
             raise ExtractionFailed(
                 "encrypted, or in the old .doc format: save it as .docx without a password"

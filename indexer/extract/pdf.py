@@ -69,7 +69,6 @@ class PdfExtractor:
 def _build(pages: _Pages) -> Extracted:
     builder = TextBuilder()
     for number, text in enumerate(pages.texts):
-        builder.start_page()
         bookmarks = [(level, title) for page, level, title in pages.bookmarks if page == number]
         _add_page(_HYPHENATED.sub("", spell_out(text)).strip(), bookmarks, builder)
     return builder.build(title=spell_out(pages.title))
