@@ -32,11 +32,13 @@ class Schema:
         dimensions: length of the dense vectors.
         fingerprint: what made the vectors (model, prompts, chunker, dimensions); never mixed in a collection.
         model: how whoever made the collection named its model; kept for others, not compared.
+        model_fingerprint: what the model says makes its vectors; not compared, for those who know no chunker.
     """
 
     dimensions: int
     fingerprint: str
     model: str = field(default="", compare=False)
+    model_fingerprint: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
