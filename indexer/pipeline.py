@@ -85,11 +85,17 @@ class Indexer:
         named = resolve_roots(paths)
         current = self._find_current(rebuild)
         session = Session(self._choose_model(current.schema.model if current else ""))
-        with self._open_former(current, rebuild) as former:
-            if current and former and not rebuild and session.made(current, former):
-                report = self._update(current, former, session, named)
+        if current is None:
+            # Nothing is searched yet: the collection is current from the start, and fills while it is searched.
+            self._require(named)
+            current = self._location.build(session.schema, fresh=rebuild)
+            self._location.switch(current)
+            rebuild = False
+        with self._open_manifest(current, rebuild) as manifest:
+            if manifest and not rebuild and session.made(current, manifest):
+                report = self._update(current, manifest, session, named)
             else:
-                report = self._replace(current, former, session, named, rebuild)
+                report = self._replace(manifest, session, named, rebuild)
         report.seconds = time.monotonic() - started
         return report
 
@@ -131,20 +137,17 @@ class Indexer:
             return None
 
     @contextmanager
-    def _open_former(self, current: CollectionInfo | None, rebuild: bool) -> Iterator[Manifest | None]:
+    def _open_manifest(self, current: CollectionInfo, rebuild: bool) -> Iterator[Manifest | None]:
         """Open the current collection's manifest; a damaged one does not hinder a rebuild."""
-        if current is None:
-            yield None
-            return
         try:
             manifest = Manifest.open(self._location.manifest_folder(current))
         except ManifestDamaged:
             if not rebuild:
                 raise
             yield None
-            return
-        with manifest:
-            yield manifest
+        else:
+            with manifest:
+                yield manifest
 
     def _update(
         self, current: CollectionInfo, manifest: Manifest, session: Session, named: Sequence[Path]
@@ -163,14 +166,9 @@ class Indexer:
         return report
 
     def _replace(
-        self,
-        current: CollectionInfo | None,
-        former: Manifest | None,
-        session: Session,
-        named: Sequence[Path],
-        rebuild: bool,
+        self, former: Manifest | None, session: Session, named: Sequence[Path], rebuild: bool
     ) -> Report:
-        """Fill another collection with everything that is in the current one and named, and switch to it."""
+        """Fill another collection with all that the current one's manifest knows and switch to it."""
         known, gone = _known_roots(former) if former else ([], [])
         roots = resolve_roots([*known, *named])
         self._require(roots)
@@ -178,18 +176,11 @@ class Indexer:
         if former and not rebuild:
             _check_nothing_is_lost(former, gone, found)
         building = self._location.build(session.schema, fresh=rebuild)
-        if current is None:
-            # Nothing is searched yet: what is indexed is found at once.
-            self._location.switch(building)
-        else:
-            self._observer.replacing(session.model.reference or DEFAULT_MODEL)
+        self._observer.replacing(session.model.reference or DEFAULT_MODEL)
         with self._open_building(building) as manifest:
             manifest.set_roots([*map(show_path, roots), *gone])
             report = self._fill(building, manifest, session, found, ["/"])
         self._location.switch(building)
-        if current is None:
-            # Only what a former version of the program left can be there.
-            self._location.sweep()
         report.skipped += [Problem(path, "gone; it is not in the rebuilt index") for path in gone]
         return report
 
