@@ -5,7 +5,7 @@ IndexerError
 ├── ManifestDamaged   the record of what was indexed cannot be read
 ├── AlreadyRunning    another indexer works on the same data folder
 └── ExtractionFailed  one file cannot be turned into text; noted in the manifest, never the end of a run
-    └── Unreadable    the same, for a cause that may pass
+    └── Unreadable    the same, for a cause that may pass (permissions)
 """
 
 from __future__ import annotations
@@ -37,6 +37,6 @@ class ExtractionFailed(IndexerError):  # noqa: N818 - named for what happened
 
 
 class Unreadable(ExtractionFailed):
-    """A file cannot be read as text now: the cause, permissions or a missing library, may pass."""
+    """A file cannot be read as text now: the cause, such as permissions, may pass."""
 
     retry = True

@@ -86,7 +86,7 @@ class Indexer:
         current = self._find_current(rebuild)
         session = Session(self._choose_model(current.schema.model if current else ""))
         if current is None:
-            # Nothing is searched yet: the collection is current from the start, and fills while it is searched.
+            # Nothing is searched yet, so the collection can be searched while it is filled.
             self._require(named)
             current = self._location.build(session.schema, fresh=rebuild)
             self._location.switch(current)

@@ -1,7 +1,6 @@
 """What an engine stores of a chunk: an id, a dense and a sparse vector, and a payload.
 
 Turns chunks into points and payloads back into chunks; names the vectors and the payload fields to index.
-Must not know any engine.
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ from store.types import Chunk, Schema, Vector
 
 Payload: TypeAlias = dict[str, Any]
 
+#: Of points and of what stands beside a collection; raised when they change.
+FORMAT = 2
 DENSE = "dense"
 LEXICAL = "lexical"
 
@@ -32,6 +33,7 @@ INDEXES: dict[str, Literal["keyword", "prefix", "integer", "float"]] = {
     "document_language": "keyword",
     "position": "integer",
     "modified": "float",
+    "owner": "keyword",
 }
 
 _FIELDS = tuple(field.name for field in fields(Chunk) if field.name != "id")

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
-from store.errors import StoreMissing
+from store.errors import StoreDamaged, StoreMissing
 from store.location import CollectionInfo
 from store.types import (
     NEAREST,
@@ -202,10 +202,14 @@ class MemoryLocation:
         self.infos: dict[str, CollectionInfo] = {}
         self.current_name: str | None = None
         self.building_name: str | None = None
+        #: Names of collections that cannot be read.
+        self.damaged: set[str] = set()
         self.opened = 0
         self.swept = 0
 
     def current(self) -> CollectionInfo | None:
+        if self.current_name in self.damaged:
+            raise StoreDamaged(f"{self.current_name} cannot be read")
         return None if self.current_name is None else self.infos[self.current_name]
 
     def open(self, info: CollectionInfo | None = None) -> MemoryStore:
@@ -216,8 +220,7 @@ class MemoryLocation:
         return self.stores[info.name]
 
     def build(self, schema: Schema, *, fresh: bool = False) -> CollectionInfo:
-        current = self.current()
-        if current is not None and current.schema == schema and not fresh:
+        if not fresh and (current := self.current()) is not None and current.schema == schema:
             return current
         if self.building_name is not None and self.infos[self.building_name].schema == schema:
             return self.infos[self.building_name]

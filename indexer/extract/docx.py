@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from indexer.errors import ExtractionFailed, Unreadable
+from indexer.errors import ExtractionFailed
 from indexer.extract.base import Extracted, TextBuilder, open_archive
 
 _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
@@ -24,10 +24,8 @@ class DocxExtractor:
         return path.suffix.lower() == ".docx" and not path.name.startswith("~$")
 
     def extract(self, path: Path, content: bytes) -> Extracted:  # noqa: ARG002 - the protocol's signature
-        try:
-            from docx import Document
-        except ImportError as error:
-            raise Unreadable("reading .docx needs python-docx: pip install python-docx") from error
+        from docx import Document
+
         if content.startswith(b"\xd0\xcf\x11\xe0"):
             raise ExtractionFailed(
                 "encrypted, or in the old .doc format: save it as .docx without a password"

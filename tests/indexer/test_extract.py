@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import sys
 import zipfile
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
@@ -295,13 +294,6 @@ class TestPdf:
 
         assert extract("a.pdf", make_pdf("Saved")).text.strip() == "Saved"
 
-    def test_without_second_reader(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "pypdfium2", None)
-
-        assert extract("a.pdf", make_pdf("Fine")).text.strip() == "Fine"
-        with pytest.raises(ExtractionFailed, match="scan"):
-            extract("a.pdf", make_pdf(""))
-
     @settings(max_examples=40, deadline=None)
     @given(st.data())
     def test_damage_anywhere_is_text_or_a_reason(self, data: st.DataObject) -> None:
@@ -360,15 +352,6 @@ class TestDocx:
             document.part.relate_to(part, RELATIONSHIP_TYPE.FOOTNOTES)
 
         assert extract("a.docx", make_docx(edit)).text == "Body.\n\nA note.\n\n"
-
-    def test_missing_library_is_named_and_tried_again(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setitem(sys.modules, "docx", None)
-
-        with pytest.raises(ExtractionFailed, match="pip install python-docx") as caught:
-            extract("a.docx", b"")
-        assert caught.value.retry
 
     def test_lock_files_of_word_are_not_documents(self) -> None:
         assert not REGISTRY.accepts(Path("~$report.docx"))
