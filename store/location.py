@@ -25,7 +25,7 @@ DEFAULT_COLLECTION = "documents"
 #: Names of collections, as ``IndexBase`` makes them: a fingerprint, and a number if there were several.
 NAME = r"[0-9a-f]{8,64}(-\d+)?"
 #: File in a manifest's folder as long as its collection is being built.
-_BUILDING = "building"
+BUILDING = "building"
 
 
 class IndexLocation(Protocol):
@@ -33,7 +33,10 @@ class IndexLocation(Protocol):
 
     @property
     def owner(self) -> str:
-        """Id of this data folder, made when first asked for: ``Chunk.owner`` of what it stores."""
+        """Id of this data folder, in what it stores and for ``Filter.owner``; empty if it shares with nobody.
+
+        Document ids have to differ between owners.
+        """
 
     def current(self) -> CollectionInfo | None:
         """Say what is searched now; None if nothing is indexed. Cheap: asked with every search.
@@ -77,6 +80,9 @@ class IndexLocation(Protocol):
 
     def delete(self) -> None:
         """Remove the index with all its collections; harmless if there is none."""
+
+    def unfinished(self) -> list[CollectionInfo]:
+        """List the collections that ``build`` made and ``switch`` has not named yet. Cheap."""
 
     def manifest_folder(self, info: CollectionInfo) -> Path:
         """Return the local folder that holds the manifest of a collection; it goes when that goes."""
@@ -135,11 +141,6 @@ class IndexBase(ABC):
 
     def __init__(self, data: Path) -> None:
         self._data = data
-
-    @property
-    def owner(self) -> str:
-        """Id of this data folder."""
-        return owner_id(self._data)
 
     @abstractmethod
     def current(self) -> CollectionInfo | None:
@@ -201,8 +202,7 @@ class IndexBase(ABC):
             if current.schema == schema and not fresh:
                 return current
             self._check_replaceable(current)
-        name = self._current_name()
-        others = [info for info in self._collections() if info.name != name]
+        others = self._others()
         same = [info for info in others if info.schema == schema]
         found = [info for info in same if self._is_marked(info)] or ([] if fresh else same)
         info = self._usable(found) or self._make(schema, another=fresh or bool(found))
@@ -210,7 +210,7 @@ class IndexBase(ABC):
             self._unmark(other)
         folder = self.manifest_folder(info)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (folder / _BUILDING).touch()
+        (folder / BUILDING).touch()
         return info
 
     def _usable(self, found: list[CollectionInfo]) -> CollectionInfo | None:
@@ -241,20 +241,27 @@ class IndexBase(ABC):
 
     def sweep(self) -> None:
         """See ``IndexLocation``."""
-        name = self._current_name()
-        if name is None:
+        if self._current_name() is None:
             return
-        for info in self._collections():
-            if info.name != name and not self._is_marked(info) and self._is_removable(info):
+        for info in self._others():
+            if not self._is_marked(info) and self._is_removable(info):
                 self._remove(info)
         self._tidy()
         self._remove_former_version()
 
+    def unfinished(self) -> list[CollectionInfo]:
+        """See ``IndexLocation``."""
+        return [info for info in self._others() if self._is_marked(info)]
+
+    def _others(self) -> list[CollectionInfo]:
+        name = self._current_name()
+        return [info for info in self._collections() if info.name != name]
+
     def _is_marked(self, info: CollectionInfo) -> bool:
-        return (self.manifest_folder(info) / _BUILDING).exists()
+        return (self.manifest_folder(info) / BUILDING).exists()
 
     def _unmark(self, info: CollectionInfo) -> None:
-        (self.manifest_folder(info) / _BUILDING).unlink(missing_ok=True)
+        (self.manifest_folder(info) / BUILDING).unlink(missing_ok=True)
 
 
 def base_name(schema: Schema) -> str:

@@ -61,8 +61,14 @@ class Points:
         return len(self.ids)
 
 
-def prepare(chunks: Sequence[Chunk], vectors: Vector, schema: Schema) -> Points:
+def prepare(chunks: Sequence[Chunk], vectors: Vector, schema: Schema, *, owner: str = "") -> Points:
     """Check chunks and vectors and analyse the texts.
+
+    Args:
+        chunks: what the points are made of.
+        vectors: theirs, shape (len(chunks), dimensions).
+        schema: what the vectors must be.
+        owner: id of the data folder that the chunks are indexed from.
 
     Raises:
         InvalidRequest: an id is no UUID, or the vectors do not fit the chunks or the schema.
@@ -79,7 +85,7 @@ def prepare(chunks: Sequence[Chunk], vectors: Vector, schema: Schema) -> Points:
         [_uuid(chunk.id) for chunk in chunks],
         dense,
         [document_vector((chunk.title, chunk.heading, chunk.text)) for chunk in chunks],
-        [{name: getattr(chunk, name) for name in _FIELDS} for chunk in chunks],
+        [{"owner": owner} | {name: getattr(chunk, name) for name in _FIELDS} for chunk in chunks],
     )
 
 

@@ -75,7 +75,6 @@ class Chunk:
         title: the document's title.
         document_language: ISO 639-1 code of the document as a whole.
         modified: when the document was changed last, in seconds since the epoch.
-        owner: id of the data folder the document was indexed from; several may share a collection.
     """
 
     id: str
@@ -92,7 +91,6 @@ class Chunk:
     title: str
     document_language: str
     modified: float
-    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,7 @@ class Filter:
         modified_from: earliest time of change, inclusive, in seconds since the epoch.
         modified_to: latest time of change, inclusive.
         first_chunks: only the chunks at position 0, one for each document.
-        owner: only what was indexed from the data folder with this id.
+        owner: only what was indexed from the data folder with this id; empty or None for all.
     """
 
     languages: tuple[str, ...] = ()
