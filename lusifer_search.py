@@ -1,9 +1,9 @@
 """The one name an installation puts into an environment; app, store and the other packages lie behind it.
 
-In a wheel this module is ``lusifer_search/__init__.py`` and the packages are folders beside it, so ``site-packages``
-gets no ``app`` and no ``store``. In a checkout they are folders beside it, too. The command puts that folder first on
-the path. A program that uses the model as a library imports this module, then ``lusifer``; the folder comes last on
-its path, so its own packages keep their names.
+In a wheel this module is ``lusifer_search/__init__.py`` and the packages are folders beside it, so
+``site-packages`` gets no ``app`` and no ``store``. In a checkout they are folders beside it, too. The command
+puts that folder first on the path. A program that uses the model as a library imports this module, then
+``lusifer``; the folder comes last on its path, so its own packages keep their names.
 """
 
 from __future__ import annotations
@@ -23,3 +23,7 @@ def main() -> None:
     from app.cli.main import main as run
 
     run()
+
+
+if __name__ == "__main__":
+    main()

@@ -20,7 +20,12 @@ MODULES = [module.path for module in house.modules()]
 def test_imports_keep_the_contracts() -> None:
     """The layers of docs/architecture.md; `lint-imports` shows what breaks them."""
     done = subprocess.run(
-        [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache"],
+        [
+            sys.executable,
+            "-c",
+            "from importlinter.cli import lint_imports_command; lint_imports_command()",
+            "--no-cache",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -50,7 +55,9 @@ def test_no_unfinished_places() -> None:
 
 
 def test_settings_page_is_current() -> None:
-    assert settings_doc.PATH.read_text(encoding="utf-8") == settings_doc.render(), "run python tools/settings_doc.py"
+    assert settings_doc.PATH.read_text(encoding="utf-8") == settings_doc.render(), (
+        "run python tools/settings_doc.py"
+    )
 
 
 def test_readme_is_short_and_names_real_commands_and_files() -> None:

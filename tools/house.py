@@ -1,4 +1,4 @@
-"""Measure the rooms of the house: modules and lines per package, import circles, the size of the shipped weights.
+"""Measure the house: modules and lines of each package, import circles, the size of the shipped weights.
 
     python tools/house.py
 
@@ -50,10 +50,15 @@ def without_docstring() -> list[Path]:
 def circle() -> list[str]:
     """An import circle, as the modules along it; empty if there is none.
 
-    A lazy import inside a function counts, an import for types alone does not.
+    A lazy import inside a function counts, an import for types alone does not. Importing a module imports the
+    packages above it as well.
     """
     graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
-    imported = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    imported: dict[str, set[str]] = {}
+    for name in graph.modules:
+        direct = graph.find_modules_directly_imported_by(name)
+        above = {package for target in direct for package in _packages_above(target)}
+        imported[name] = direct | (above - {name, *_packages_above(name)})
     try:
         TopologicalSorter(imported).prepare()
     except CycleError as error:
@@ -61,12 +66,18 @@ def circle() -> list[str]:
     return []
 
 
+def _packages_above(module: str) -> list[str]:
+    parts = module.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts))]
+
+
 def weights() -> dict[str, int]:
     """The bytes of each model that is shipped, by its folder."""
     files = [path for suffix in ("safetensors", "onnx") for path in (ROOT / "lusifer").rglob(f"*.{suffix}")]
     folders = sorted({path.parent for path in files})
     return {
-        str(folder.relative_to(ROOT)): sum(path.stat().st_size for path in folder.iterdir()) for folder in folders
+        str(folder.relative_to(ROOT)): sum(path.stat().st_size for path in folder.iterdir())
+        for folder in folders
     }
 
 

@@ -2,9 +2,9 @@
 
     python tools/trace_journey.py [--output benchmarks/results/journeys.txt] [--functions]
 
-The journeys: ``lusifer index ONE.md`` into an empty data folder, and one ``GET /?q=…`` of a server that is ready. A hook
-in ``sitecustomize`` puts ``sys.setprofile`` into every process the commands start, the store's daemon too. What runs while
-a module is imported is not counted: a table built at import is no step of a journey.
+The journeys: ``lusifer index ONE.md`` into an empty data folder, and one ``GET /?q=…`` of a ready server. A
+hook in ``sitecustomize`` puts ``sys.setprofile`` into every process the commands start, the store's daemon too.
+What runs while a module is imported is not counted: a table built at import is no step of a journey.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DOCUMENT = ROOT / "samples" / "health" / "hand-washing.md"
 QUESTION = "How should I wash my hands?"
 
 # Runs in every process, before the program. SIGUSR2 starts a new section of the trace.
-HOOK = '''
+HOOK = """
 import os, signal, sys, threading
 
 ROOT, FOLDER = os.environ["TRACE_ROOT"] + os.sep, os.environ["TRACE_FOLDER"]
@@ -51,7 +51,7 @@ def note(frame, event, argument):
     code = frame.f_code
     if event != "call" or code in seen or not code.co_filename.startswith(OURS):
         return
-    if not code.co_flags & 1 or is_importing(frame):  # 1: CO_OPTIMIZED, a function and no class or module body
+    if not code.co_flags & 1 or is_importing(frame):  # 1: a function, no body of a class or module
         return
     seen.add(code)
     line = f"{code.co_filename[len(ROOT):]}\\t{code.co_qualname}\\n"
@@ -71,7 +71,7 @@ with open(f"{FOLDER}/{os.getpid()}.argv", "w") as file:
     file.write(" ".join(sys.orig_argv))
 threading.setprofile(note)
 sys.setprofile(note)
-'''
+"""
 
 
 class Tracer:
@@ -198,7 +198,9 @@ def render(title: str, roles: dict[str, list[tuple[str, str]]], functions: bool)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, help="also write the tables to this file")
     parser.add_argument("--functions", action="store_true", help="name the functions, not only the files")
     options = parser.parse_args()
@@ -211,7 +213,11 @@ def main() -> None:
         tracer.stop()
         shutil.rmtree(folder, ignore_errors=True)
     tables = [
-        render(f"lusifer index {DOCUMENT.relative_to(ROOT)}   (an empty data folder)", indexing, options.functions),
+        render(
+            f"lusifer index {DOCUMENT.relative_to(ROOT)}   (an empty data folder)",
+            indexing,
+            options.functions,
+        ),
         render("GET /?q=…   (the first query of a ready server)", first, options.functions),
         render("GET /?q=…   (a later query)", later, options.functions),
     ]
