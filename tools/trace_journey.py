@@ -2,8 +2,8 @@
 
     python tools/trace_journey.py [--output benchmarks/results/journeys.txt] [--functions]
 
-The journeys: ``lusifer index ONE.md`` into an empty data folder, and one ``GET /?q=…`` of a ready server. A
-hook in ``sitecustomize`` puts ``sys.setprofile`` into every process the commands start, the store's daemon too.
+The journeys: ``lusifer index ONE.md`` into an empty data folder, and one ``GET /?q=…`` of a ready server.
+A hook in ``sitecustomize`` puts ``sys.setprofile`` into every process the commands start, the daemon too.
 What runs while a module is imported is not counted: a table built at import is no step of a journey.
 """
 
