@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +11,19 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from lusifer.batching import batches, tokenise
+from lusifer.checkpoints.own import GRAPH
 from lusifer.checkpoints.published import PublishedConfig, PublishedWeights
+from lusifer.checkpoints.quantised import QuantisedFile
 from lusifer.checkpoints.weights import WeightFiles, check_names, check_shape, fill
 from lusifer.config import ModelConfig, PromptKind
 from lusifer.errors import ConfigError
 from lusifer.model import Lusifer, pad
 from lusifer.static import normalise
-from lusifer.tokenization import encode, warn_if_cut
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 #: Tokens in a batch, padding included.
 _BUDGET = {"cpu": 4096, "mps": 8192, "cuda": 32768}
-_BLOCK = 4096
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -94,7 +95,7 @@ def load_model(
 
 
 def _open_own(folder: Path, shapes: dict[str, tuple[int, ...]], projected: bool) -> Callable[[str], Tensor]:
-    files = WeightFiles(folder)
+    files = QuantisedFile(folder) if (folder / GRAPH).is_file() else WeightFiles(folder)
     names = files.shapes.keys()
     extra = names - shapes.keys()
     if not projected:
@@ -147,25 +148,14 @@ class TorchBackend:
     def embed(self, texts: Sequence[str], kind: PromptKind, instruction: str = "") -> NDArray[np.float32]:
         """Return unit vectors, ``(len(texts), dimensions)``, in the order given, each text's its own."""
         rows = self.tokenise(texts, kind, instruction)
-        order = sorted((index for index, row in enumerate(rows) if row), key=lambda index: -len(rows[index]))
         result = np.zeros((len(rows), self.dimensions), np.float32)
-        for batch in _batches(order, rows, _BUDGET.get(self.device.type, _BUDGET["cpu"])):
+        for batch in batches(rows, _BUDGET.get(self.device.type, _BUDGET["cpu"]), multiple=8):
             result[batch] = self._run([rows[index] for index in batch])
         return normalise(result)
 
     def tokenise(self, texts: Sequence[str], kind: PromptKind, instruction: str = "") -> list[list[int]]:
         """Return the token ids the model reads: prompt included, cut at the end, not padded."""
-        prompts, longest = self._config.prompts, self._config.max_tokens
-        rows: list[list[int]] = []
-        trimmed = 0
-        for start in range(0, len(texts), _BLOCK):
-            block = [prompts.render(kind, text, instruction) for text in texts[start : start + _BLOCK]]
-            for encoding in encode(self._tokenizer, block):
-                ids = encoding.ids
-                trimmed += len(ids) > longest
-                rows.append(ids[:longest])
-        warn_if_cut(trimmed, longest, depth=1)
-        return rows
+        return tokenise(self._tokenizer, self._config, texts, kind, instruction)
 
     @torch.inference_mode()
     def _run(self, rows: list[list[int]]) -> NDArray[np.float32]:
@@ -173,12 +163,3 @@ class TorchBackend:
         output = self.model(ids.to(self.device), mask.to(self.device))
         reps: NDArray[np.float32] = output.reps.float().cpu().numpy()
         return reps
-
-
-def _batches(order: list[int], rows: list[list[int]], budget: int) -> Iterator[list[int]]:
-    """Cut texts sorted by falling length into batches of at most ``budget`` padded tokens."""
-    start = 0
-    while start < len(order):
-        count = max(1, budget // (-(-len(rows[order[start]]) // 8) * 8))
-        yield order[start : start + count]
-        start += count

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lusifer.checkpoints.hub import backbone_file, checkpoint_folder
-from lusifer.checkpoints.own import CONFIG, TOKENIZER, WEIGHTS, fingerprint, read_config, read_json
+from lusifer.checkpoints.own import CONFIG, GRAPH, TOKENIZER, WEIGHTS, fingerprint, read_config, read_json
 from lusifer.config import ModelConfig, PromptKind
 from lusifer.errors import needs_extra
 from lusifer.static import StaticTable
@@ -59,6 +59,8 @@ def open_model(
             return OpenModel(
                 config, table, words, fingerprint(config, [folder / TOKENIZER, folder / WEIGHTS])
             )
+        if (folder / GRAPH).is_file() and device in (None, "cpu") and dtype is None and projected:
+            return _open_quantised(folder, config)
     with needs_extra("models", f"The model {name}"):
         from lusifer.checkpoints.published import read_published
         from lusifer.checkpoints.weights import weight_paths
@@ -74,3 +76,11 @@ def open_model(
     backend = TorchBackend.open(folder, config, published, tokenizer, device, dtype)
     digest = fingerprint(config, [path, *weight_paths(folder)])
     return OpenModel(config, backend, WordTokenizer(tokenizer), digest)
+
+
+def _open_quantised(folder: Path, config: ModelConfig) -> OpenModel:
+    from lusifer.onnx_backend import OnnxBackend
+
+    words = WordTokenizer(load_tokenizer(folder / TOKENIZER))
+    files = [folder / TOKENIZER, folder / WEIGHTS, folder / GRAPH]
+    return OpenModel(config, OnnxBackend(folder, config, words.tokenizer), words, fingerprint(config, files))

@@ -1,1 +1,1 @@
-"""Training of lusifer-small: a contextual encoder taught to stand, for every language, in its own English space."""
+"""Training of lusifer-small: an encoder taught to stand, for every language, in its own English space."""

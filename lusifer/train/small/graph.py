@@ -7,17 +7,22 @@ ONNX Runtime maps into memory. Matrices are int8 with one factor per output chan
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
 
-from lusifer.checkpoints.mapped import TensorInfo, read_header
-
 _MICROSOFT = "com.microsoft"
-_TYPES = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16, "I8": TensorProto.INT8, "U8": TensorProto.UINT8}
+_TYPES = {
+    "F32": TensorProto.FLOAT,
+    "F16": TensorProto.FLOAT16,
+    "I8": TensorProto.INT8,
+    "U8": TensorProto.UINT8,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,10 @@ class _Graph:
 
     def __init__(self, weights: Path) -> None:
         self._file = weights.name
-        self._header = read_header(weights)
+        with weights.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            self._header: dict[str, dict[str, Any]] = json.loads(file.read(length))
+        self._base = 8 + length
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self._count = 0
@@ -69,15 +77,14 @@ class _Graph:
         """Refer to a tensor of the weights file."""
         if name not in self.initializers:
             info = self._header[name]
-            self.initializers[name] = self._external(name, _TYPES[info.dtype], info.shape, info)
+            self.initializers[name] = self._external(name, _TYPES[info["dtype"]], info["shape"])
         return name
 
     def packed(self, name: str) -> str:
         """Refer to a tensor of bytes that each hold two signed numbers of 4 bits, the low half first."""
         if name not in self.initializers:
-            info = self._header[name]
-            shape = (*info.shape[:-1], info.shape[-1] * 2)
-            self.initializers[name] = self._external(name, TensorProto.INT4, shape, info)
+            rows, half = self._header[name]["shape"]
+            self.initializers[name] = self._external(name, TensorProto.INT4, (rows, half * 2))
         return name
 
     def constant(self, name: str, kind: int, shape: Sequence[int], values: Sequence[float]) -> str:
@@ -85,11 +92,10 @@ class _Graph:
         self.initializers.setdefault(name, helper.make_tensor(name, kind, list(shape), list(values)))
         return name
 
-    def _external(
-        self, name: str, kind: int, shape: Sequence[int], info: TensorInfo
-    ) -> onnx.TensorProto:
+    def _external(self, name: str, kind: int, shape: Sequence[int]) -> onnx.TensorProto:
         tensor = TensorProto(name=name, data_type=kind, dims=shape, data_location=TensorProto.EXTERNAL)
-        place = {"location": self._file, "offset": info.start, "length": info.stop - info.start}
+        start, stop = self._header[name]["data_offsets"]
+        place = {"location": self._file, "offset": self._base + start, "length": stop - start}
         for key, value in place.items():
             tensor.external_data.add(key=key, value=str(value))
         return tensor
@@ -138,7 +144,11 @@ def _embed(graph: _Graph, shape: GraphShape) -> str:
     name = "encoder.transformer.embeddings."
     words = graph.add(
         "GatherBlockQuantized",
-        [graph.packed(f"{name}word_embeddings.weight.q4"), "input_ids", graph.tensor(f"{name}word_embeddings.weight.factors")],
+        [
+            graph.packed(f"{name}word_embeddings.weight.q4"),
+            "input_ids",
+            graph.tensor(f"{name}word_embeddings.weight.factors"),
+        ],
         _MICROSOFT,
         block_size=shape.block,
         gather_axis=0,
@@ -187,7 +197,9 @@ def _layer(graph: _Graph, states: str, name: str, shape: GraphShape) -> str:
     mixed = graph.add(
         "MultiHeadAttention", [query, key, value, "", "lengths"], _MICROSOFT, num_heads=shape.heads
     )
-    mixed = _linear(graph, _quantise(graph, mixed, f"{name}attention.output.dense"), f"{name}attention.output.dense")
+    mixed = _linear(
+        graph, _quantise(graph, mixed, f"{name}attention.output.dense"), f"{name}attention.output.dense"
+    )
     states = _add_norm(graph, states, mixed, f"{name}attention.output.LayerNorm", shape)
     inner = _linear(graph, _quantise(graph, states, f"{name}intermediate.dense"), f"{name}intermediate.dense")
     inner = graph.add("Gelu", [inner], _MICROSOFT)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,18 +22,24 @@ Tensors = dict[str, NDArray[np.generic]]
 
 BLOCK = 32
 WORDS = "encoder.transformer.embeddings.word_embeddings.weight"
+#: Rows kept of each batch, and looked at in all, to choose how a layer reads its states.
+_SAMPLE, _ROWS = 48, 768
 #: Weights are kept to 7 bits: two products of an 8-bit and a 7-bit number fit 16 bits, so that processors
 #: without VNNI, which add pairs in 16 bits, get the same sums as those with it.
 LEVELS = 63
 
 
+_STRENGTHS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
+_CLIPS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
+
+
 @dataclass
 class Reach:
-    """The smallest and the largest number each input channel of a linear layer was seen with."""
+    """What a linear layer reads: the smallest and largest number of each input channel, and some rows."""
 
     low: NDArray[np.float32]
     high: NDArray[np.float32]
-    tops: list[NDArray[np.float32]] = field(default_factory=list)
+    rows: list[NDArray[np.float32]]
 
 
 @contextmanager
@@ -45,15 +51,15 @@ def watch(model: Lusifer, mask: Sequence[torch.Tensor]) -> Iterator[dict[str, Re
         mask: holds the attention mask of the batch being run as its only item; padding is not counted.
     """
     seen: dict[str, Reach] = {}
+    rng = np.random.default_rng(0)
 
     def note(name: str, states: torch.Tensor) -> None:
-        rows = states[mask[0].bool()].float()
-        low, high = rows.amin(dim=0).numpy(), rows.amax(dim=0).numpy()
-        if name in seen:
-            low, high = np.minimum(low, seen[name].low), np.maximum(high, seen[name].high)
-            seen[name].low, seen[name].high = low, high
-        else:
-            seen[name] = Reach(low, high)
+        rows = states[mask[0].bool()].float().numpy()
+        low, high = rows.min(axis=0), rows.max(axis=0)
+        some = rows[rng.choice(len(rows), min(len(rows), _SAMPLE), replace=False)]
+        found = seen.setdefault(name, Reach(low, high, []))
+        found.low, found.high = np.minimum(low, found.low), np.maximum(high, found.high)
+        found.rows.append(some)
 
     handles = [
         module.register_forward_pre_hook(lambda _, inputs, name=name: note(name, inputs[0]))
@@ -67,27 +73,23 @@ def watch(model: Lusifer, mask: Sequence[torch.Tensor]) -> Iterator[dict[str, Re
             handle.remove()
 
 
-def quantise(
-    parameters: Mapping[str, NDArray[np.float32]], reaches: Mapping[str, Reach], strength: float = 0.5
-) -> Tensors:
+def quantise(parameters: Mapping[str, NDArray[np.float32]], reaches: Mapping[str, Reach]) -> Tensors:
     """Return the tensors to ship.
 
     Args:
         parameters: of a model with an XLM-RoBERTa encoder and, perhaps, a connector.
         reaches: what :func:`watch` recorded.
-        strength: 0 leaves channels as they are, 1 brings them all to one reach.
     """
     tensors: Tensors = {}
     done: set[str] = set()
     for group in _groups(reaches):
         done |= {f"{name}.{kind}" for name in group for kind in ("weight", "bias")}
-        _quantise_group(parameters, reaches[group[0]], group, strength, tensors)
-    second = "connector.ff.2"
-    if f"{second}.weight" in parameters:
-        done.add(f"{second}.weight")
-        tensors[f"{second}.weight.t"] = np.ascontiguousarray(parameters[f"{second}.weight"].T, np.float16)
-    packed, factors = pack_rows(parameters[WORDS])
-    tensors[f"{WORDS}.q4"], tensors[f"{WORDS}.factors"] = packed, factors
+        _quantise_group(parameters, reaches[group[0]], group, tensors)
+    second = "connector.ff.2.weight"
+    if second in parameters:
+        done.add(second)
+        tensors[f"{second}.t"] = np.ascontiguousarray(parameters[second].T, np.float16)
+    tensors[f"{WORDS}.q4"], tensors[f"{WORDS}.factors"] = pack_rows(parameters[WORDS])
     done.add(WORDS)
     for name, value in parameters.items():
         if name not in done:
@@ -107,33 +109,61 @@ def _groups(reaches: Mapping[str, Reach]) -> list[list[str]]:
     return groups
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a group of layers reads its states in 8 bits."""
+
+    spread: NDArray[np.float32]
+    factor: np.float32
+    zero: int
+
+    def read(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what is left of rows, still multiplied by ``spread``."""
+        numbers = np.clip(np.rint(rows * self.spread / self.factor) + self.zero, 0, 255) - self.zero
+        return (numbers * self.factor).astype(np.float32)
+
+
 def _quantise_group(
-    parameters: Mapping[str, NDArray[np.float32]],
-    reach: Reach,
-    group: Sequence[str],
-    strength: float,
-    tensors: Tensors,
+    parameters: Mapping[str, NDArray[np.float32]], reach: Reach, group: Sequence[str], tensors: Tensors
 ) -> None:
-    first = group[0]
     weights = np.concatenate([parameters[f"{name}.weight"] for name in group])
-    top = np.maximum(np.abs(reach.low), np.abs(reach.high)).clip(1e-5)
-    spread = (np.abs(weights).max(axis=0).clip(1e-5) ** (1 - strength) / top**strength).astype(np.float32)
-    spread /= np.exp(np.log(spread).mean())
-    if strength > 0:
-        tensors[f"{first}.spread"] = spread
-    else:
-        spread = np.ones_like(spread)
-    low = float(min(0, (reach.low * spread).min()))
-    high = float((reach.high * spread).max())
-    factor = max(high - low, 1e-8) / 255
-    tensors[f"{first}.input_factor"] = np.array(factor, np.float32)
-    tensors[f"{first}.input_zero"] = np.array(round(-low / factor), np.uint8)
+    rows = np.concatenate(reach.rows)[-_ROWS:]
+    wanted = rows @ weights.T
+    plans = [_plan(reach, weights, strength, clip) for strength in _STRENGTHS for clip in _CLIPS]
+    best = min(plans, key=lambda plan: _error(plan, rows, weights, wanted))
     for name in group:
-        weight = parameters[f"{name}.weight"] / spread
-        factors = np.abs(weight).max(axis=1).clip(1e-12) / LEVELS
-        tensors[f"{name}.weight.q8"] = np.ascontiguousarray(np.rint(weight / factors[:, None]).T, np.int8)
-        tensors[f"{name}.weight.factors"] = factors.astype(np.float32)
+        numbers, factors = _round_matrix(parameters[f"{name}.weight"] / best.spread)
+        tensors[f"{name}.spread"] = best.spread
+        tensors[f"{name}.input_factor"] = np.array(best.factor, np.float32)
+        tensors[f"{name}.input_zero"] = np.array(best.zero, np.uint8)
+        tensors[f"{name}.weight.q8"] = np.ascontiguousarray(numbers.T)
+        tensors[f"{name}.weight.factors"] = factors
         tensors[f"{name}.bias"] = parameters[f"{name}.bias"].astype(np.float32)
+
+
+def _plan(reach: Reach, weights: NDArray[np.float32], strength: float, clip: float) -> _Plan:
+    top = np.maximum(np.abs(reach.low), np.abs(reach.high)).clip(1e-5)
+    spread = np.ones_like(top)
+    if strength:
+        spread = np.abs(weights).max(axis=0).clip(1e-5) ** (1 - strength) / top**strength
+        spread /= np.exp(np.log(spread).mean())
+    low = min(0.0, float((reach.low * spread).min()) * clip)
+    high = max(0.0, float((reach.high * spread).max()) * clip)
+    factor = max(high - low, 1e-8) / 255
+    return _Plan(spread.astype(np.float32), np.float32(factor), round(-low / factor))
+
+
+def _error(
+    plan: _Plan, rows: NDArray[np.float32], weights: NDArray[np.float32], wanted: NDArray[np.float32]
+) -> float:
+    numbers, factors = _round_matrix(weights / plan.spread)
+    got = (plan.read(rows) @ numbers.T.astype(np.float32)) * factors
+    return float(np.square(got - wanted).mean())
+
+
+def _round_matrix(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    factors = (np.abs(matrix).max(axis=1).clip(1e-12) / LEVELS).astype(np.float32)
+    return np.rint(matrix / factors[:, None]).astype(np.int8), factors
 
 
 def pack_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:

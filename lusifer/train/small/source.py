@@ -66,7 +66,9 @@ def read_source(reference: str) -> Source:
         spec = importlib.util.find_spec(PACKAGE)
         places = list(spec.submodule_search_locations or ()) if spec else []
         if not places:
-            raise TrainingError(f"the package {PACKAGE} is not installed", hint="install it, or give a folder")
+            raise TrainingError(
+                f"the package {PACKAGE} is not installed", hint="install it, or give a folder"
+            )
         return _read_packed((Path(places[0]) / "e5-small-q4.bin").read_bytes())
     folder = Path(reference)
     if not (folder / "config.json").is_file():
@@ -74,7 +76,9 @@ def read_source(reference: str) -> Source:
     return _read_folder(folder)
 
 
-def _settings(vocabulary: int, width: int, layers: int, heads: int, inner: int, rows: int, epsilon: float) -> dict[str, Any]:
+def _settings(
+    vocabulary: int, width: int, layers: int, heads: int, inner: int, rows: int, epsilon: float
+) -> dict[str, Any]:
     return {
         "vocab_size": vocabulary,
         "hidden_size": width,
@@ -109,7 +113,8 @@ class _Packed:
         blob = content[self._at : self._at + length]
         self._at += length
         self.pieces = [
-            (blob[bounds[i] : bounds[i + 1]].decode("utf-8", "replace"), float(scores[i])) for i in range(count)
+            (blob[bounds[i] : bounds[i + 1]].decode("utf-8", "replace"), float(scores[i]))
+            for i in range(count)
         ]
         _, table = self._take("<iI")
         self._at += table
@@ -194,7 +199,9 @@ def _read_folder(folder: Path) -> Source:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     kind = config.get("model_type")
     if kind not in ("xlm-roberta", "bert"):
-        raise TrainingError(f"{folder} is a {kind}", hint="give an XLM-RoBERTa, or a BERT with its vocabulary")
+        raise TrainingError(
+            f"{folder} is a {kind}", hint="give an XLM-RoBERTa, or a BERT with its vocabulary"
+        )
     tensors = load_file(folder / "model.safetensors")
     parameters = {
         f"{PREFIX}{name.removeprefix('roberta.').removeprefix('bert.')}": tensor.astype(np.float32)
