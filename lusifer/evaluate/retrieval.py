@@ -166,7 +166,7 @@ def mixed_pool(system: Encoder | Scorer, data: QuestionAnswering) -> dict[str, A
     ids = [pid for group in data.paragraphs.values() for pid in group]
     languages = np.array([code for code, group in data.paragraphs.items() for _ in group])
     columns = {pid: i for i, pid in enumerate(ids)}
-    ask = _index(system, [text for group in data.paragraphs.values() for text in group.values()])
+    ask = index_passages(system, [text for group in data.paragraphs.values() for text in group.values()])
     result: dict[str, Any] = {}
     for asked in data.paragraphs:
         relevant: dict[str, set[int]] = {}
@@ -194,14 +194,14 @@ def mixed_pool(system: Encoder | Scorer, data: QuestionAnswering) -> dict[str, A
 
 
 def _question_scores(system: Encoder | Scorer, data: QuestionAnswering) -> dict[tuple[str, str], Matrix]:
-    pools = {code: _index(system, list(group.values())) for code, group in data.paragraphs.items()}
+    pools = {code: index_passages(system, list(group.values())) for code, group in data.paragraphs.items()}
     return {
         (asked, answered): pools[answered](questions.texts)
         for (asked, answered), questions in data.questions.items()
     }
 
 
-def _index(system: Encoder | Scorer, passages: list[str]) -> Ask:
+def index_passages(system: Encoder | Scorer, passages: list[str]) -> Ask:
     """Make passages ready to be asked, by vectors or by whatever the system goes by."""
     if not isinstance(system, Encoder):
         return system.index(passages)
