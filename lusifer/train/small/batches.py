@@ -167,7 +167,8 @@ class Sampler:
         if len(places) <= most:
             return places
         chosen: Sequence[int] = self._rng.sample(range(len(places)), most)
-        return places[np.array(chosen)]
+        some: NDArray[np.int64] = places[np.array(chosen)]
+        return some
 
 
 def _half(vectors: NDArray[np.float32]) -> NDArray[np.float16]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save
@@ -69,8 +70,8 @@ def export_small(
     (folder / CONFIG).write_text(replace(config, calibration=calibration).to_json(), encoding="utf-8")
 
 
-def _finite(value: NDArray[object]) -> bool:
-    return bool(torch.isfinite(torch.from_numpy(value)).all())
+def _finite(value: NDArray[np.float32]) -> bool:
+    return bool(np.isfinite(value).all())
 
 
 @torch.inference_mode()

@@ -61,7 +61,7 @@ class _Graph:
         self.initializers: dict[str, onnx.TensorProto] = {}
         self._count = 0
 
-    def add(self, kind: str, inputs: Sequence[str], domain: str = "", **attributes: object) -> str:
+    def add(self, kind: str, inputs: Sequence[str], domain: str = "", **attributes: Any) -> str:
         """Append a node with one output and return the output's name."""
         self._count += 1
         output = f"{kind}_{self._count}"

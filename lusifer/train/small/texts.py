@@ -155,7 +155,8 @@ def _sentences(
     rng: random.Random,
 ) -> list[Translation]:
     half = recipe.sentences // 2
-    wide, narrow = [], []
+    wide: list[Translation] = []
+    narrow: list[Translation] = []
     for source, pairs in by_source.items():
         most = recipe.per_wide_source if source in _WIDE else recipe.per_narrow_source
         # Short interface strings say little: half as many of them.

@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,7 +133,7 @@ def _learn(
         start = int(found.pop("step"))
         student.load_state_dict(found, strict=False)
         # Of another step only if the run was killed between the two files: it then warms up anew.
-        kept = torch.load(state, weights_only=True) if state.is_file() else {"step": -1}
+        kept: dict[str, Any] = torch.load(state, weights_only=True) if state.is_file() else {"step": -1}
         if kept["step"] == start:
             optimiser.load_state_dict(kept["optimiser"])
         report(f"going on from step {start:,}")
