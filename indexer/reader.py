@@ -14,8 +14,9 @@ from indexer.errors import ExtractionFailed
 from indexer.extract import Extracted
 from indexer.extract.base import EXTRACTION_VERSION
 from indexer.text.chunk import Chunker
-from indexer.text.language import Language, LanguageFinder
+from indexer.text.language import LanguageFinder
 from indexer.walk import Candidate
+from lusifer.detection import Detection
 from store.types import Chunk
 
 _MAX_TITLE = 300
@@ -39,7 +40,7 @@ class Document:
     candidate: Candidate
     version: str
     title: str
-    language: Language
+    language: Detection
     chunks: tuple[Chunk, ...]
 
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from common.languages import LANGUAGES
 from indexer.manifest import STAGED, Manifest
 from indexer.model import SHIPPED
 from indexer.report import Problem, group_reasons, printable
-from lusifer.languages import LANGUAGES
 from store.errors import StoreError, StoreMissing
 from store.types import Schema, Store
 
