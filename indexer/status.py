@@ -10,7 +10,7 @@ from typing import Any
 from indexer.manifest import Manifest
 from indexer.report import Problem, printable
 from lusifer.embedder import DEFAULT_MODEL
-from lusifer.languages import LANGUAGES
+from common.languages import LANGUAGES
 from store.errors import StoreError, StoreMissing
 from store.location import CollectionInfo, IndexLocation
 from store.types import Filter

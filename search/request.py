@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.problems import RequestError
-from lusifer.languages import CODES
+from common.languages import CODES
 from store.types import Filter
 
 

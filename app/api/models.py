@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.problems import MEDIA_TYPE
-from lusifer.languages import CODES
+from common.languages import CODES
 from search.request import SearchRequest
 from search.result import DocumentRef
 

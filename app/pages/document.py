@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse
 from app.pages.query import PageQuery
 from app.pages.rendering import Pages, language_of
 from app.state import ResourcesDep
-from lusifer.languages import Language
+from common.languages import Language
 from search.documents import DocumentText, read_document
 from search.result import HEADING_SEPARATOR
 from search.snippets import Run, Span, make_runs, snap_to_words

@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from app.problems import Problem, request_id
 from app.version import program_version
-from lusifer.languages import LANGUAGES, Language
+from common.languages import LANGUAGES, Language
 
 # Languages as pages show them.
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from app.pages.query import PAGE_SIZE, PageQuery
 from app.pages.rendering import language_of
-from lusifer.languages import Language
+from common.languages import Language
 from search.result import HEADING_SEPARATOR, Hit, Passage, SearchResult
 from search.snippets import Excerpt, excerpt_passage
 

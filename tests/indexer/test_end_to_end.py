@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 from lusifer.checkpoints.own import write_static
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
-from lusifer.languages import CODES
+from common.languages import CODES
 from store.errors import StoreError
 from store.location import IndexLocation, open_location
 from store.types import Chunk
