@@ -241,7 +241,11 @@ class IndexBase(ABC):
 
     def sweep(self) -> None:
         """See ``IndexLocation``."""
-        if self._current_name() is None:
+        try:
+            current = self.current()
+        except StoreDamaged:
+            return
+        if current is None:
             return
         for info in self._others():
             if not self._is_marked(info) and self._is_removable(info):

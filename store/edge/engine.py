@@ -269,7 +269,7 @@ class EdgeEngine:
                 limit=probe.limit,
                 query=to_query(probe),
                 filter=to_filter(probe.condition),
-                params=self._params(probe),
+                params=self.search_params(probe),
             )
             for probe in probes
         ]
@@ -283,7 +283,8 @@ class EdgeEngine:
         with _guard(self._folder):
             return self._shard.query_batch(edge.QueryBatchRequest(requests))
 
-    def _params(self, probe: Probe) -> edge.SearchParams:
+    def search_params(self, probe: Probe) -> edge.SearchParams:
+        """Choose between exact search and the graph."""
         if not probe.is_dense:
             return self._lexical_params()
         matches = self._total()
