@@ -217,9 +217,6 @@ class ServerIndex(IndexBase):
     def _count_others(self, engine: ServerEngine) -> int:
         return engine.count(Condition(except_owner=self.owner))
 
-    def _tidy(self) -> None:
-        """Nothing to do: the server makes and removes collections as a whole."""
-
     def _remove_former_version(self) -> None:
         aliased = self._aliases().values()
         for name in self._names(r"\d{1,7}"):
