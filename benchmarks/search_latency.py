@@ -3,7 +3,7 @@
 Usage: python benchmarks/search_latency.py [--chunks 10000 --chunks 100000] [--model PATH] [--output FOLDER]
 
 Chunks are sentences of samples/ put together anew with a fixed seed, four to a chunk and ten chunks to a
-document, embedded by the model and stored by the owner process as the indexer does. Questions are pieces of
+document, embedded by the model and stored by the daemon as the indexer does. Questions are pieces of
 sentences, each asked once, so that nothing is answered from a cache. The server is a process of its own,
 and each size has a store of its own. Memory is the resident set; start-up runs from the command to the
 first ready answer of /readyz.
@@ -37,7 +37,7 @@ from indexer.text.encoding import decode
 from lusifer import Embedder
 from lusifer.detection import detect
 from search.snippets import split_sentences
-from store import Chunk, open_store
+from store import Chunk, open_location
 
 ROOT = Path(__file__).parent.parent
 SEED = 0
@@ -78,7 +78,6 @@ def make_chunks(count: int, sentences: dict[str, list[str]]) -> Iterator[Chunk]:
             text=text,
             heading="",
             language=code,
-            language_confidence=1.0,
             path=f"{folder}/{document}.txt",
             folder=folder,
             title=f"Document {document}",
@@ -90,7 +89,10 @@ def make_chunks(count: int, sentences: dict[str, list[str]]) -> Iterator[Chunk]:
 def fill(data: Path, model: Embedder, count: int, sentences: dict[str, list[str]]) -> float:
     """Store ``count`` chunks; return the seconds it took, embedding included."""
     began = time.perf_counter()
-    store = open_store(data, collection_schema(model), create=True)
+    location = open_location(data)
+    info = location.build(collection_schema(model))
+    location.switch(info)
+    store = location.open(info)
     batch: list[Chunk] = []
     for chunk in make_chunks(count, sentences):
         batch.append(chunk)
@@ -214,12 +216,12 @@ def resident_mb(data: Path, server: subprocess.Popen[str]) -> dict[str, int]:
     def megabytes(process: psutil.Process) -> int:
         return round(process.memory_info().rss / 1e6)
 
-    owners = [
+    daemons = [
         process
         for process in psutil.process_iter(["cmdline"])
         if "store.daemon.server" in (process.info["cmdline"] or []) and str(data) in process.info["cmdline"]
     ]
-    return {"server_mb": megabytes(psutil.Process(server.pid)), "owner_mb": sum(map(megabytes, owners))}
+    return {"server_mb": megabytes(psutil.Process(server.pid)), "daemon_mb": sum(map(megabytes, daemons))}
 
 
 def run(count: int, model: Embedder, name: str | None, requests: int) -> dict[str, object]:
@@ -253,13 +255,13 @@ def describe(results: list[dict], head: dict[str, object]) -> str:
         f"`{head['command']}` on {head['machine']}, Python {head['python']}, model {head['model']}, "
         f"seed {SEED}; load average before the run {head['load']}.",
         "",
-        "| chunks | clients | p50 ms | p95 ms | p99 ms | answers/s | server MB | owner MB | start-up s |",
+        "| chunks | clients | p50 ms | p95 ms | p99 ms | answers/s | server MB | daemon MB | start-up s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
         for row in result["latency"]:
             cells = [row[name] for name in ("clients", "p50_ms", "p95_ms", "p99_ms", "per_second")]
-            cells += [result[name] for name in ("server_mb", "owner_mb", "startup_seconds")]
+            cells += [result[name] for name in ("server_mb", "daemon_mb", "startup_seconds")]
             lines.append(f"| {result['chunks']:,} | " + " | ".join(map(str, cells)) + " |")
     lines.append("")
     for result in results:
