@@ -66,8 +66,9 @@ def take_status(location: IndexLocation, data: str) -> Status:
         ManifestDamaged: the manifest cannot be read.
     """
     current = location.current()
+    if current is None:
+        location.open().close()  # raises with the reason
     if current is None or not Manifest.exists(location.manifest_folder(current)):
-        location.open().close()  # says why, where there is a reason
         raise StoreMissing(f"nothing is indexed from {data}", hint="index a folder: lusifer index PATH")
     with Manifest.open(location.manifest_folder(current)) as manifest:
         records, roots = manifest.under(), manifest.roots()
