@@ -1,8 +1,8 @@
 """One run of the indexer: which collection, which files, what changed; then read, store and remember it.
 
 Safe to interrupt anywhere and to run again. A collection and its manifest belong together: a change of model
-or a rebuild fills another collection, with a manifest of its own, beside the current one and then switches. If
-it is interrupted, the current one is as it was and the next such run goes on.
+or a rebuild fills another collection, with a manifest of its own, beside the current one and then switches.
+Interrupted, it leaves the current one as it was, and the next such run goes on.
 """
 
 from __future__ import annotations
