@@ -3,7 +3,7 @@
 Usage: python benchmarks/search_latency.py [--chunks 10000 --chunks 100000] [--model PATH] [--output FOLDER]
 
 Chunks are sentences of samples/ put together anew with a fixed seed, four to a chunk and ten chunks to a
-document, embedded by the model and stored by the daemon as the indexer does. Questions are pieces of
+document, embedded by the model and stored by the owner process as the indexer does. Questions are pieces of
 sentences, each asked once, so that nothing is answered from a cache. The server is a process of its own,
 and each size has a store of its own. Memory is the resident set; start-up runs from the command to the
 first ready answer of /readyz.
@@ -32,7 +32,8 @@ import httpx
 import numpy as np
 import psutil
 
-from indexer.session import collection_schema
+from indexer.session import Session
+from indexer.settings import Settings
 from indexer.text.encoding import decode
 from lusifer import Embedder
 from lusifer.detection import detect
@@ -86,13 +87,13 @@ def make_chunks(count: int, sentences: dict[str, list[str]]) -> Iterator[Chunk]:
         )
 
 
-def fill(data: Path, model: Embedder, count: int, sentences: dict[str, list[str]]) -> float:
+def fill(data: Path, model: Embedder, name: str | None, count: int, sentences: dict[str, list[str]]) -> float:
     """Store ``count`` chunks; return the seconds it took, embedding included."""
     began = time.perf_counter()
     location = open_location(data)
-    info = location.build(collection_schema(model))
-    location.switch(info)
-    store = location.open(info)
+    collection = location.build(Session(Settings(model=name).choose_model()).schema)
+    location.switch(collection)
+    store = location.open(collection)
     batch: list[Chunk] = []
     for chunk in make_chunks(count, sentences):
         batch.append(chunk)
@@ -216,12 +217,12 @@ def resident_mb(data: Path, server: subprocess.Popen[str]) -> dict[str, int]:
     def megabytes(process: psutil.Process) -> int:
         return round(process.memory_info().rss / 1e6)
 
-    daemons = [
+    owners = [
         process
         for process in psutil.process_iter(["cmdline"])
         if "store.daemon.server" in (process.info["cmdline"] or []) and str(data) in process.info["cmdline"]
     ]
-    return {"server_mb": megabytes(psutil.Process(server.pid)), "daemon_mb": sum(map(megabytes, daemons))}
+    return {"server_mb": megabytes(psutil.Process(server.pid)), "owner_mb": sum(map(megabytes, owners))}
 
 
 def run(count: int, model: Embedder, name: str | None, requests: int) -> dict[str, object]:
@@ -229,7 +230,7 @@ def run(count: int, model: Embedder, name: str | None, requests: int) -> dict[st
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder).resolve() / "index"
         data.mkdir()
-        seconds = fill(data, model, count, sentences)
+        seconds = fill(data, model, name, count, sentences)
         print(f"{count} chunks stored in {seconds:.0f} s", file=sys.stderr)
         with serve(data, name) as (address, server, startup):
             questions = make_questions(sentences)
@@ -255,13 +256,13 @@ def describe(results: list[dict], head: dict[str, object]) -> str:
         f"`{head['command']}` on {head['machine']}, Python {head['python']}, model {head['model']}, "
         f"seed {SEED}; load average before the run {head['load']}.",
         "",
-        "| chunks | clients | p50 ms | p95 ms | p99 ms | answers/s | server MB | daemon MB | start-up s |",
+        "| chunks | clients | p50 ms | p95 ms | p99 ms | answers/s | server MB | owner MB | start-up s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
         for row in result["latency"]:
             cells = [row[name] for name in ("clients", "p50_ms", "p95_ms", "p99_ms", "per_second")]
-            cells += [result[name] for name in ("server_mb", "daemon_mb", "startup_seconds")]
+            cells += [result[name] for name in ("server_mb", "owner_mb", "startup_seconds")]
             lines.append(f"| {result['chunks']:,} | " + " | ".join(map(str, cells)) + " |")
     lines.append("")
     for result in results:
