@@ -1,6 +1,6 @@
 """The one result object: what a search answers, on the page, in the API and on the command line.
 
-Knows its own shape only. Field order is the order in JSON.
+Field order is the order in JSON.
 """
 
 from __future__ import annotations
