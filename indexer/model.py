@@ -5,19 +5,18 @@ Must not import a model library before a model is loaded.
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexer.errors import UsageError
 from indexer.settings import Settings
+from lusifer import embedder
 from lusifer.service.options import ServiceOptions, is_service
 
 if TYPE_CHECKING:
     from lusifer import Embedder
 
-#: What the shipped model is called where it has to be told from others.
-SHIPPED = "lusifer-mini"
+SHIPPED = embedder.DEFAULT_MODEL
 #: How long an indexer waits for an embedding service that is busy or away, in seconds: long enough for a
 #: large model to be loaded again.
 INDEXING_PATIENCE = 600.0
@@ -70,39 +69,15 @@ def load_reference(
     reference: str, settings: Settings, *, patience: float, expected: str | None = None
 ) -> Embedder:
     """Load what ``model_reference`` returned, now or when a collection was made; raises ``LusiferError``."""
-    from lusifer import Embedder
-
-    if not is_service(reference):
-        return Embedder.load(reference or None, settings.device)
-    return Embedder.load(reference, service=_options(settings, patience, expected))
+    return embedder.load_model(
+        reference, device=settings.device, service=_options(settings, patience, expected)
+    )
 
 
 def stamp_model(settings: Settings, made_with: str = "") -> str:
-    """Return a sign that changes when the model does, without loading it or reading its files.
-
-    A run compares it with the last one's: only if it differs is the model loaded to compare fingerprints.
-    Arguments as for ``model_reference``.
-
-    Raises:
-        LusiferError: the model is a service's, which has to be asked, and it does not answer.
-    """
+    """Return the stamp of the model that the settings name; arguments as for ``model_reference``."""
     reference = model_reference(settings, made_with)
-    if is_service(reference):
-        from lusifer.service.backend import served_fingerprint
-
-        return f"{reference}\n{served_fingerprint(reference, _options(settings, INDEXING_PATIENCE))}"
-    folder = Path(reference) if reference else _shipped_model()
-    if not folder.is_dir():
-        return reference
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    marks = [f"{path.name}:{(status := path.stat()).st_size}:{status.st_mtime_ns}" for path in files]
-    return "\n".join((str(folder.resolve()), *marks))
-
-
-def _shipped_model() -> Path:
-    spec = importlib.util.find_spec("lusifer")
-    locations = spec.submodule_search_locations if spec is not None else None
-    return Path(next(iter(locations or ("lusifer",)))) / "mini"
+    return embedder.model_stamp(reference, service=_options(settings, INDEXING_PATIENCE))
 
 
 def _options(settings: Settings, patience: float, expected: str | None = None) -> ServiceOptions:

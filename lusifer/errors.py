@@ -1,6 +1,6 @@
 """What can go wrong in the model library, as exceptions a caller can show to a person.
 
-LusiferError
+LusiferError (a ``HintedError``: each has a message and a hint)
 ├── ConfigError      a configuration that cannot describe a model or a run
 ├── CheckpointError  a checkpoint folder that cannot be read: names the file or tensor
 ├── ServiceError     an embedding service that is away, refuses, or serves another model
@@ -10,17 +10,11 @@ LusiferError
 
 from __future__ import annotations
 
+from common.errors import HintedError
 
-class LusiferError(Exception):
-    """A problem with a remedy: ``message`` says what happened to which object, ``hint`` what to do."""
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"{self.message}. {self.hint}" if self.hint else self.message
+class LusiferError(HintedError):
+    """A problem of the model library."""
 
 
 class ConfigError(LusiferError):
@@ -41,3 +35,7 @@ class DataError(LusiferError):
 
 class TrainingError(LusiferError):
     """A training run that cannot start or go on."""
+
+
+class TruncationWarning(UserWarning):
+    """Texts were longer than the model reads; their ends did not count."""

@@ -11,11 +11,7 @@ from pathlib import Path
 
 from tokenizers import Encoding, Tokenizer
 
-from lusifer.errors import CheckpointError
-
-
-class TruncationWarning(UserWarning):
-    """Texts were longer than the model reads; their ends did not count."""
+from lusifer.errors import CheckpointError, TruncationWarning
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

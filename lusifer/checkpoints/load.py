@@ -22,9 +22,6 @@ from lusifer.errors import CheckpointError
 from lusifer.static import Ids, StaticTable, WordTokenizer
 from lusifer.tokenization import load_tokenizer
 
-#: The model that comes with the package.
-SHIPPED = Path(__file__).parents[1] / "mini"
-
 
 class Backend(Protocol):
     """What turns texts into unit vectors."""
@@ -55,10 +52,10 @@ class OpenModel:
 
 
 def open_model(
-    name: str | Path | None, device: str | None, dtype: str | None, *, projected: bool = True
+    name: str | Path, device: str | None, dtype: str | None, *, projected: bool = True
 ) -> OpenModel:
     """Open a checkpoint of either format; arguments and errors as for ``Embedder.load``."""
-    folder = SHIPPED if name is None else checkpoint_folder(name)
+    folder = checkpoint_folder(name)
     data = _read_json(folder / CONFIG)
     # The published format has no "format" field; ours always has.
     if "universal_learner_name_or_path" in data:

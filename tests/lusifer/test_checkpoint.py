@@ -194,7 +194,7 @@ def test_the_fingerprint_follows_what_makes_vectors(toy_folder: Path) -> None:
 def test_the_fingerprint_samples_large_files(
     toy_folder: Path, monkeypatch: pytest.MonkeyPatch, toy_config: ModelConfig
 ) -> None:
-    from lusifer import fingerprint as module
+    from lusifer.checkpoints import own as module
 
     monkeypatch.setattr(module, "_WHOLE", 1000)
     path = toy_folder / "large.bin"

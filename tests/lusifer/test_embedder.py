@@ -18,6 +18,10 @@ from tokenizers import Tokenizer
 from lusifer import ConfigError, Embedder, TruncationWarning
 from lusifer.checkpoints.own import write_static
 from lusifer.config import ModelConfig
+from lusifer.embedder import DEFAULT_FOLDER, DEFAULT_MODEL, TextEmbedder, load_model, model_stamp
+
+#: Of the model in lusifer/mini; another one is a new release, and every index is made again.
+SHIPPED_FINGERPRINT = "aefeedf741d52699"
 
 WORDS = st.lists(st.sampled_from(["river", "city", "water", "xyz", "жук", "Rain!", ""]), max_size=20)
 TEXTS = st.lists(WORDS.map(" ".join), min_size=1, max_size=12)
@@ -165,8 +169,31 @@ def test_the_package_says_what_it_exports() -> None:
     import lusifer
 
     assert all(getattr(lusifer, name) for name in lusifer.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'Embeder'"):
-        lusifer.Embeder  # noqa: B018
+
+
+@pytest.mark.parametrize("reference", ["", DEFAULT_MODEL, str(DEFAULT_FOLDER), DEFAULT_FOLDER])
+def test_a_reference_names_the_shipped_model(reference: str | Path) -> None:
+    model: TextEmbedder = load_model(reference)
+    assert model.name == DEFAULT_MODEL
+    assert model.fingerprint == SHIPPED_FINGERPRINT
+
+
+def test_a_folder_named_as_the_shipped_model_is_preferred(
+    toy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy_folder.rename(toy_folder.with_name(DEFAULT_MODEL))
+    monkeypatch.chdir(toy_folder.parent)
+    assert load_model(DEFAULT_MODEL).name == "toy"
+
+
+def test_a_models_stamp_changes_with_its_files(toy_folder: Path) -> None:
+    before = model_stamp(toy_folder)
+    assert model_stamp(str(toy_folder)) == before
+    assert model_stamp() != before
+    config = toy_folder / "config.json"
+    config.write_text(config.read_text() + "\n")
+    assert model_stamp(toy_folder) != before
+    assert model_stamp("owner/name") == "owner/name"
 
 
 def test_a_word_said_again_says_less(

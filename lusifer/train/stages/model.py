@@ -18,7 +18,6 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from lusifer.checkpoints.hub import backbone_file, checkpoint_folder
-from lusifer.checkpoints.load import SHIPPED
 from lusifer.checkpoints.mapped import map_tensor, read_header
 from lusifer.checkpoints.own import CONFIG, TOKENIZER, WEIGHTS, read_config
 from lusifer.checkpoints.published import (
@@ -31,6 +30,7 @@ from lusifer.checkpoints.published import (
 )
 from lusifer.checkpoints.torch_weights import load_model
 from lusifer.config import ConnectorConfig, EncoderConfig, LanguageModelConfig, ModelConfig, Prompts
+from lusifer.embedder import DEFAULT_FOLDER
 from lusifer.errors import CheckpointError, ConfigError
 from lusifer.model import Connector, LanguageModel, Lusifer, TokenHead, UniversalEncoder, build_projection
 from lusifer.tokenization import load_tokenizer
@@ -81,7 +81,7 @@ def open_checkpoint(name: str, dtype: torch.dtype) -> Whole:
         CheckpointError: it cannot be found or read.
         ConfigError: it is a folded table, which cannot be trained further as a whole.
     """
-    folder = SHIPPED if name == MINI else checkpoint_folder(name)
+    folder = DEFAULT_FOLDER if name == MINI else checkpoint_folder(name)
     data = json.loads(backbone_file(folder, str(folder), CONFIG).read_text(encoding="utf-8"))
     if is_published(data):
         published, config = read_published(folder, data)
@@ -147,7 +147,7 @@ def open_language_model(name: str, dtype: torch.dtype) -> LanguageModelPart:
 
 def _checkpoint(name: str) -> Path | None:
     """Return the folder of a name that is a LUSIFER checkpoint; None for a bare backbone."""
-    folder = SHIPPED if name == MINI else backbone_file(_HERE, name, CONFIG).parent
+    folder = DEFAULT_FOLDER if name == MINI else backbone_file(_HERE, name, CONFIG).parent
     data = _config(folder)
     return folder if is_published(data) or "format" in data else None
 
