@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.pages.document import router as document_router
-from app.pages.login import router as login_router
-from app.pages.reference import router as reference_router
-from app.pages.search import router as home_router
+from app.pages import documents, login, reference, search
 
-web_router = APIRouter(include_in_schema=False)
-for _router in (
-    home_router,
-    document_router,
-    login_router,
-    reference_router,
-):
-    web_router.include_router(_router)
-
-__all__ = ["web_router"]
+pages_router = APIRouter(include_in_schema=False)
+for _module in (search, documents, login, reference):
+    pages_router.include_router(_module.router)
