@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
-from store.errors import StoreMissing
+from store.errors import StoreDamaged, StoreMissing
 from store.location import CollectionInfo
 from store.types import (
     NEAREST,
@@ -92,16 +93,24 @@ class MemoryStore:
     rows: dict[str, tuple[Chunk, Vector]] = field(default_factory=dict)
     queries: list[Query] = field(default_factory=list)
     closed: bool = False
+    writes: int = 0
     #: Called before each write: raises to let a process die there.
     before_write: Callable[[], None] = lambda: None
 
+    @property
+    def chunks(self) -> dict[str, Chunk]:
+        return {id: chunk for id, (chunk, _) in self.rows.items()}
+
     def upsert(self, chunks: Sequence[Chunk], vectors: Vector) -> None:
         assert vectors.shape == (len(chunks), self.schema.dimensions)
-        self.before_write()
-        self.rows |= {chunk.id: (chunk, row) for chunk, row in zip(chunks, vectors, strict=True)}
+        for chunk, row in zip(chunks, vectors, strict=True):
+            self.before_write()
+            self.writes += 1
+            self.rows[chunk.id] = (chunk, row)
 
     def delete_document(self, document_id: str, *, except_version: str | None = None) -> None:
         self.before_write()
+        self.writes += 1
         gone = [
             key
             for key, (chunk, _) in self.rows.items()
@@ -146,6 +155,9 @@ class MemoryStore:
         ordered = sorted(self._chunks(filter), key=lambda chunk: (chunk.path, chunk.position))
         return ordered[offset : offset + limit]
 
+    def versions(self, filter: Filter = EVERYTHING) -> dict[tuple[str, str], int]:
+        return dict(Counter((chunk.document_id, chunk.version) for chunk in self._chunks(filter)))
+
     def export(self, *, batch: int = 1000) -> Iterator[tuple[list[Chunk], Vector]]:
         rows = list(self.rows.values())
         for first in range(0, len(rows), batch):
@@ -171,6 +183,7 @@ def _matches(chunk: Chunk, filter: Filter) -> bool:
         and (filter.modified_from is None or chunk.modified >= filter.modified_from)
         and (filter.modified_to is None or chunk.modified <= filter.modified_to)
         and (not filter.first_chunks or chunk.position == 0)
+        and (filter.owner is None or chunk.owner == filter.owner)
     )
 
 
@@ -188,10 +201,15 @@ class MemoryLocation:
         self.stores: dict[str, MemoryStore] = {}
         self.infos: dict[str, CollectionInfo] = {}
         self.current_name: str | None = None
+        self.building_name: str | None = None
+        #: Names of collections that cannot be read.
+        self.damaged: set[str] = set()
         self.opened = 0
         self.swept = 0
 
     def current(self) -> CollectionInfo | None:
+        if self.current_name in self.damaged:
+            raise StoreDamaged(f"{self.current_name} cannot be read")
         return None if self.current_name is None else self.infos[self.current_name]
 
     def open(self, info: CollectionInfo | None = None) -> MemoryStore:
@@ -202,29 +220,34 @@ class MemoryLocation:
         return self.stores[info.name]
 
     def build(self, schema: Schema, *, fresh: bool = False) -> CollectionInfo:
-        for info in self.infos.values():
-            if info.schema == schema and not (fresh and info.name == self.current_name):
-                return info
-        name = f"{schema.fingerprint}-{len(self.infos)}"
+        if not fresh and (current := self.current()) is not None and current.schema == schema:
+            return current
+        if self.building_name is not None and self.infos[self.building_name].schema == schema:
+            return self.infos[self.building_name]
+        number = sum(info.schema == schema for info in self.infos.values())
+        name = self.building_name = f"{schema.fingerprint}-{number}"
         self.infos[name] = CollectionInfo(name, uuid.uuid4().hex, schema)
         self.stores[name] = MemoryStore(schema)
         return self.infos[name]
 
     def switch(self, info: CollectionInfo) -> None:
         self.current_name = info.name
+        if self.building_name == info.name:
+            self.building_name = None
+
+    def unfinished(self) -> list[CollectionInfo]:
+        return [] if self.building_name is None else [self.infos[self.building_name]]
 
     def sweep(self) -> None:
         self.swept += 1
-        for name in self.infos.keys() - {self.current_name}:
+        for name in self.infos.keys() - {self.current_name, self.building_name}:
             del self.infos[name], self.stores[name]
-
-    def unfinished(self) -> list[CollectionInfo]:
-        return [info for name, info in self.infos.items() if name != self.current_name]
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def delete(self) -> None:
         self.infos.clear()
         self.stores.clear()
-        self.current_name = None
+        self.current_name = self.building_name = None
 
     def manifest_folder(self, info: CollectionInfo) -> Path:
         return self.folder / info.name
