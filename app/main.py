@@ -20,9 +20,9 @@ from app.auth import Access
 from app.embeddings.routes import alone_router, embeddings_router
 from app.embeddings.service import EmbeddingLimits, EmbeddingService
 from app.log import RequestLog
-from app.pages import pages_router
+from app.pages import ROUTERS
 from app.pages.rendering import Pages, StaticFolder
-from app.problems import add_problem_handlers
+from app.problems import add_problem_handlers, program_names
 from app.security import BrowserHeaders, Guard, check_binding, public_paths
 from app.settings import Settings
 from app.state import AppState
@@ -65,10 +65,10 @@ def create_app(settings: Settings, index: SearchIndex | None = None) -> FastAPI:
         try:
             yield
         finally:
-            await warming
+            await asyncio.gather(warming, return_exceptions=True)
             await asyncio.to_thread(index.close)
 
-    routers = [api_router, embeddings_router, health_router, pages_router]
+    routers = [api_router, embeddings_router, health_router, *ROUTERS]
     app = _assemble("lusifer-search", SEARCH, settings, lifespan, routers)
     app.state.pages = Pages()
     app.mount("/static", StaticFolder(), name="static")
@@ -111,10 +111,11 @@ def _assemble(
         redoc_url=None,
     )
     app.state.access = access
+    app.state.program_names = program_names(routers)
     add_problem_handlers(app)
     for router in routers:
         app.include_router(router)
-    app.add_middleware(Guard, settings=settings, access=access, public=public_paths(app))
+    app.add_middleware(Guard, settings=settings, access=access, public=public_paths(routers))
     app.add_middleware(RequestLog)
     app.add_middleware(BrowserHeaders)
     return app

@@ -5,25 +5,24 @@ No traceback, question or key gets out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount
 
 from app.cli.hints import remedy
 from common.errors import HintedError
 from lusifer.errors import LusiferError
 from search.errors import NotFoundError, RequestError
 from store.errors import StoreError, StoreMissing
-
 
 #: HTTP status of each kind of refusal.
 REFUSALS = {
@@ -169,17 +168,20 @@ def respond(request: Request, problem: Problem) -> Response:
 
 def wants_page(request: Request) -> bool:
     """Tell a browser that looks at pages, where there are any, from a program."""
-    if getattr(request.app.state, "pages", None) is None:
+    state = request.app.state
+    if getattr(state, "pages", None) is None:
         return False
-    return "text/html" in request.headers.get("accept", "") and not is_program_path(request)
+    is_program = _first_name(request.scope["path"]) in state.program_names
+    return "text/html" in request.headers.get("accept", "") and not is_program
 
 
-def is_program_path(request: Request) -> bool:
-    """Tell addresses that programs ask: whatever is in the OpenAPI document or below the same first name."""
-    app: FastAPI = request.app
-    routes = [route for route in app.routes if getattr(route, "include_in_schema", isinstance(route, Mount))]
-    names = {_first_name(getattr(route, "path", "")) for route in routes}
-    return _first_name(request.scope["path"]) in names | {_first_name(app.openapi_url or "")}
+def program_names(routers: Iterable[APIRouter]) -> frozenset[str]:
+    """Return how addresses begin that programs ask: those in the OpenAPI document, and files."""
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    return frozenset(_first_name(route.path) for route in routes if route.include_in_schema) | {
+        "openapi.json",
+        "static",
+    }
 
 
 def _first_name(path: str) -> str:

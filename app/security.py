@@ -6,9 +6,10 @@ Pure ASGI middleware, so that nothing is answered before it has passed.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from urllib.parse import urlencode, urlsplit
 
-from fastapi import FastAPI
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -54,11 +55,10 @@ def check_binding(settings: Settings) -> None:
         )
 
 
-def public_paths(app: FastAPI) -> frozenset[str]:
+def public_paths(routers: Iterable[APIRouter]) -> frozenset[str]:
     """Return the addresses of the routes that are tagged as public."""
-    return frozenset(
-        route.path for route in app.routes if isinstance(route, APIRoute) and PUBLIC in route.tags
-    )
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    return frozenset(route.path for route in routes if PUBLIC in route.tags)
 
 
 def is_loopback(host: str) -> bool:

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-#: Stands between the headings above a passage.
-HEADING_SEPARATOR = " › "
-
 
 class QueryLanguage(BaseModel):
     """The language a question is taken to be in."""

@@ -14,9 +14,9 @@ from typing import Protocol
 from lusifer.detection import detect
 from search.ranking import Asked, Calibration, Evidence, fusion_for, never_rising, score, weak_below
 from search.request import SearchRequest
-from search.result import HEADING_SEPARATOR, DocumentRef, Facets, Hit, Passage, QueryLanguage, SearchResult
+from search.result import DocumentRef, Facets, Hit, Passage, QueryLanguage, SearchResult
 from search.snippets import choose_sentences
-from store.types import Answer, Chunk, DocumentHits, Query, ScoredChunk, Store, Vector
+from store.types import HEADING_SEPARATOR, Answer, Chunk, DocumentHits, Query, ScoredChunk, Store, Vector
 
 
 class Embeds(Protocol):

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from search.result import HEADING_SEPARATOR, Passage
-from store.types import Vector
+from search.result import Passage
+from store.types import HEADING_SEPARATOR, Vector
 
 Span = tuple[int, int]
 

@@ -22,7 +22,8 @@ def calibrate(
     from lusifer.embedder import Embedder
     from lusifer.evaluate.datasets import read_parallel, read_questions
     from search.calibration.fit import calibrate as fit
-    from search.calibration.fit import gather_pools, write_calibration
+    from search.calibration.fit import write_calibration
+    from search.calibration.pools import gather_pools
     from search.calibration.report import measure, to_markdown
 
     read_config(model)  # before minutes of work for a folder that cannot take the result

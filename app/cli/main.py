@@ -24,7 +24,7 @@ from indexer.cli import index, remove, status
 from indexer.errors import UsageError
 from indexer.report import printable
 from lusifer.evaluate.cli import app as evaluate
-from lusifer.train.cli import app as library_train
+from lusifer.train.cli import align, finetune, mini, toy
 from search.errors import RequestError
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# Calibrating a model needs the search, so the library's own group cannot have that command.
 train = typer.Typer(help="Train models.", no_args_is_help=True)
 
 
@@ -69,8 +68,8 @@ def _bm25() -> Bm25:
 
 for _command in (index, search, serve, serve_embeddings, status, remove, embed):
     cli.command()(_command)
-train.add_typer(library_train)
-train.command()(calibrate)
+for _training in (mini, align, finetune, toy, calibrate):
+    train.command()(_training)
 cli.add_typer(train, name="train")
 cli.add_typer(evaluate, name="evaluate")
 

@@ -110,17 +110,21 @@ class EmbeddingService:
                 headers={"Retry-After": str(min(_LONGEST_WAIT, max(1, math.ceil(seconds))))},
             )
         self._waiting += len(texts)
-        try:
-            parts = [
+        parts = asyncio.gather(
+            *(
                 asyncio.wrap_future(batched.submit(texts[start : start + CALL_TEXTS], kind, instruction))
                 for start in range(0, len(texts), CALL_TEXTS)
-            ]
-            counts, *rows = await asyncio.gather(asyncio.to_thread(model.count_tokens, texts), *parts)
+            )
+        )
+        try:
+            counts = await asyncio.to_thread(model.count_tokens, texts)
+            vectors = np.concatenate(await parts)
         finally:
+            parts.cancel()  # nobody waits for them if the client has left; harmless to those that are done
             self._waiting -= len(texts)
         cut = tuple(number for number, count in enumerate(counts) if count > model.max_tokens)
         tokens = sum(min(count, model.max_tokens) for count in counts)
-        return Embedded(np.concatenate(rows), tokens, cut, model)
+        return Embedded(vectors, tokens, cut, model)
 
     def _check(self, texts: list[str], kind: PromptKind, instruction: str, model: TextEmbedder) -> None:
         if len(texts) > self.limits.inputs:

@@ -16,11 +16,10 @@ from app.state import StateDep
 from lusifer.languages import Language
 from search.documents import DocumentText, list_documents, read_document
 from search.request import check_languages
-from search.result import HEADING_SEPARATOR
 from search.snippets import Run, Span, make_runs, snap_to_words
-from store.types import Chunk, Filter
+from store.types import HEADING_SEPARATOR, Chunk, Filter
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 #: Documents on one page of the list.
 LIST_SIZE = 50

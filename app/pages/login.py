@@ -12,7 +12,7 @@ from app.auth import COOKIE, Access
 from app.pages.rendering import get_pages
 from app.security import PUBLIC
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 #: Seconds that a wrong key costs, so that guessing is slow.
 PENALTY = 0.5

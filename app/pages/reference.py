@@ -12,7 +12,7 @@ from app.pages.query import PageQuery
 from app.pages.rendering import get_pages
 from app.security import PUBLIC
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 
 @router.get("/docs", name="reference")

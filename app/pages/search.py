@@ -17,11 +17,12 @@ from app.state import StateDep
 from lusifer.languages import Language
 from search.documents import Inventory, take_inventory
 from search.errors import RequestError
-from search.result import HEADING_SEPARATOR, Hit, Passage, SearchResult
+from search.result import Hit, Passage, SearchResult
 from search.snippets import Excerpt, excerpt_passage
 from store.errors import StoreError, StoreMissing
+from store.types import HEADING_SEPARATOR
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 #: Characters shown of a document's best passage, and of its other ones.
 _FIRST_BUDGET, _OTHER_BUDGET = 420, 220
