@@ -88,9 +88,11 @@ class Indexer:
         if current is None:
             # Nothing is searched yet, so the collection can be searched while it is filled.
             self._require(named)
-            current = self._location.build(session.schema, fresh=rebuild)
-            self._location.switch(current)
-            rebuild = False
+            building = self._location.build(session.schema, fresh=rebuild)
+            current = self._find_current(rebuild)
+            if current is None:
+                self._location.switch(building)
+                current, rebuild = building, False
         with self._open_manifest(current, rebuild) as manifest:
             if manifest and not rebuild and session.made(current, manifest):
                 report = self._update(current, manifest, session, named)
@@ -216,6 +218,7 @@ class Indexer:
             accepts=self._registry.accepts,
             max_bytes=self._options.max_bytes,
             exclude=self._options.exclude,
+            owner=self._location.owner,
         )
 
     def _fill(
@@ -234,10 +237,7 @@ class Indexer:
             observer.stored(chunks)
 
         reader = Reader(
-            self._registry,
-            lambda: session.chunker_for(collection, manifest),
-            self._options.languages,
-            owner=self._location.owner,
+            self._registry, lambda: session.chunker_for(collection, manifest), self._options.languages
         )
         session.sign(collection, manifest)
         with (

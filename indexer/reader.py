@@ -31,18 +31,11 @@ class Reader:
         registry: the extractors.
         make_chunker: makes the chunker for the model, which has to be loaded for it.
         languages: finds languages; the default way if not given.
-        owner: id of the data folder that the documents are indexed from.
     """
 
     def __init__(
-        self,
-        registry: Registry,
-        make_chunker: Callable[[], Chunker],
-        languages: LanguageFinder | None = None,
-        *,
-        owner: str = "",
+        self, registry: Registry, make_chunker: Callable[[], Chunker], languages: LanguageFinder | None = None
     ) -> None:
-        self._owner = owner
         self._registry = registry
         self._make_chunker = make_chunker
         self._given_languages = languages
@@ -96,7 +89,6 @@ class Reader:
                     title=title,
                     document_language=language.code,
                     modified=entry.mtime_ns / 1e9,
-                    owner=self._owner,
                 )
             )
         entry = replace(entry, state="indexed", language=language.code, title=title, chunks=len(chunks))

@@ -62,14 +62,27 @@ class Rejected:
 
 @dataclass(slots=True)
 class Walk:
-    """What was found under some roots, in order of path."""
+    """What was found under some roots, in order of path.
+
+    Attributes:
+        files: those to index.
+        rejected: what is left out.
+        owner: id of the data folder that indexes them.
+    """
 
     files: list[SourceFile] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    owner: str = ""
+
+    def accept(self, file: Path, status: os.stat_result) -> None:
+        """Note a file to index."""
+        id, path = identify(file, self.owner), show_path(file)
+        self.files.append(SourceFile(file, id, path, status.st_size, status.st_mtime_ns))
 
     def reject(self, file: Path, reason: str, *, unreadable: bool = False) -> None:
         """Note a file or folder that is left out."""
-        self.rejected.append(Rejected(identify(file), show_path(file), reason, unreadable))
+        id, path = identify(file, self.owner), show_path(file)
+        self.rejected.append(Rejected(id, path, reason, unreadable))
 
 
 def show_path(file: Path) -> str:
@@ -78,9 +91,9 @@ def show_path(file: Path) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def identify(file: Path) -> str:
-    """Return a document's id, 32 hexadecimal digits made of its path alone."""
-    return hashlib.blake2b(os.fsencode(file), digest_size=16).hexdigest()
+def identify(file: Path, owner: str = "") -> str:
+    """Return a document's id, 32 hexadecimal digits made of its path and the owner of the data folder."""
+    return hashlib.blake2b(os.fsencode(file), digest_size=16, key=owner.encode()).hexdigest()
 
 
 def is_within(path: str, folder: str) -> bool:
@@ -107,7 +120,12 @@ def resolve_roots(paths: Iterable[Path]) -> list[Path]:
 
 
 def walk(
-    roots: Iterable[Path], *, accepts: Callable[[Path], bool], max_bytes: int, exclude: Path | None = None
+    roots: Iterable[Path],
+    *,
+    accepts: Callable[[Path], bool],
+    max_bytes: int,
+    exclude: Path | None = None,
+    owner: str = "",
 ) -> Walk:
     """List the files under the roots.
 
@@ -116,8 +134,9 @@ def walk(
         accepts: whether files of that name can be read.
         max_bytes: larger files are left out.
         exclude: an absolute folder that is passed over in silence: the index itself.
+        owner: id of the data folder that indexes them, if it shares its collection with others.
     """
-    found = Walk()
+    found = Walk(owner=owner)
     for root in roots:
         for file in _walk_folder(root, found, str(exclude)) if root.is_dir() else [root]:
             _judge(file, found, accepts, max_bytes)
@@ -140,8 +159,7 @@ def _judge(file: Path, found: Walk, accepts: Callable[[Path], bool], max_bytes: 
     if reason:
         found.reject(file, reason)
     else:
-        path = show_path(file)
-        found.files.append(SourceFile(file, identify(file), path, status.st_size, status.st_mtime_ns))
+        found.accept(file, status)
 
 
 def _find_reason(

@@ -183,7 +183,6 @@ def _matches(chunk: Chunk, filter: Filter) -> bool:
         and (filter.modified_from is None or chunk.modified >= filter.modified_from)
         and (filter.modified_to is None or chunk.modified <= filter.modified_to)
         and (not filter.first_chunks or chunk.position == 0)
-        and (filter.owner is None or chunk.owner == filter.owner)
     )
 
 
