@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from indexer.manifest import Manifest
-from indexer.report import Problem, printable
+from indexer.report import Problem, describe_problems, printable
 from lusifer.embedder import DEFAULT_MODEL
 from lusifer.languages import LANGUAGES
 from store.errors import StoreError, StoreMissing
@@ -138,11 +138,3 @@ def describe(status: Status) -> Iterator[str]:
             f"Store         holds {status.stored_chunks:,} chunks, not {status.chunks:,}: "
             "run lusifer index again to repair it"
         )
-
-
-def describe_problems(skipped: list[Problem], failed: list[Problem]) -> Iterator[str]:
-    """Yield lines about files that are not in the index: skipped ones by reason, failed ones each."""
-    for reason, number in Counter(problem.reason for problem in skipped).most_common():
-        yield f"Skipped       {number:,}: {printable(reason)}"
-    for problem in failed:
-        yield f"Failed        {printable(problem.path)}: {printable(problem.reason)}"
