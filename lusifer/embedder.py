@@ -149,7 +149,7 @@ class Embedder:
                 checkpoint, ``Hieuman/LUSIFER`` for one; the address of an embedding service; None, empty or
                 ``lusifer-mini`` for the model that comes with the package.
             device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best there is. A folded table runs
-                on the CPU whatever is asked.
+                on the CPU always.
             dtype: ``float32``, ``bfloat16`` or ``float16``; None for float32 on a CPU, bfloat16 elsewhere.
             projected: False leaves the output projection out; the published model's vectors were made so
                 until March 2025, and which of the two the paper used is unknown.

@@ -1,7 +1,4 @@
-"""Find checkpoints and backbones: as folders here, or by their name on the Hugging Face Hub.
-
-Must not know what is in them.
-"""
+"""Find checkpoints and backbones: as folders here, or by their name on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ def checkpoint_folder(name: str | Path) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-    except Exception as error:  # whatever network, disk or hub came up with
+    except Exception as error:  # of the network, the disk or the hub
         raise _not_fetched(name, error) from error
 
 
@@ -56,7 +53,7 @@ def backbone_file(checkpoint: Path, backbone: str, filename: str) -> Path:
 
     try:
         return Path(hf_hub_download(backbone, filename))
-    except Exception as error:  # whatever network, disk or hub came up with
+    except Exception as error:  # of the network, the disk or the hub
         raise _not_fetched(backbone, error, checkpoint / backbone / filename) from error
 
 

@@ -93,6 +93,13 @@ def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
     return tensors
 
 
+def read_table(folder: Path) -> NDArray[np.float32]:
+    """Return a folded model's rows, float32 ``(vocabulary, dimensions)``; raises as ``map_tensors`` does."""
+    tensors = map_tensors(folder / WEIGHTS)
+    table = np.asarray(tensors["table"], np.float32)
+    return table * np.asarray(tensors["scale"], np.float32)[:, None] if "scale" in tensors else table
+
+
 def quantise_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Round each row symmetrically to int8.
 
