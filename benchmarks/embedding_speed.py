@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 
+from common.languages import CODES
 from lusifer import Embedder
 from lusifer.checkpoints.own import read_table
 from lusifer.embedder import DEFAULT_FOLDER
-from lusifer.languages import CODES
 from lusifer.tokenization import WordTokenizer
 
 LENGTHS = (32, 128, 200)

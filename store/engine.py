@@ -1,7 +1,4 @@
-"""The few operations a search engine must have to hold a collection; all else is built on them once.
-
-Knows points and conditions. Must not know chunks' meaning, fusion, processes or any particular engine.
-"""
+"""The few operations a search engine must have to hold a collection; all else is built on them once."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import numpy as np
 
 from store.lexical.analyser import SparseVector
 from store.points import Payload, Points
-from store.types import FacetField, Filter, Schema, Vector
+from store.types import CollectionInfo, FacetField, Filter, OneOf, Vector
 
 #: The filter that lets every chunk through.
 EVERYTHING = Filter()
@@ -27,11 +24,13 @@ class Condition:
     Attributes:
         filter: as the caller gave it.
         except_version: only points of other versions than this.
+        except_owner: only points of other owners than this.
         ids: only these points.
     """
 
     filter: Filter = EVERYTHING
     except_version: str | None = None
+    except_owner: str | None = None
     ids: tuple[UUID, ...] | None = None
 
     @property
@@ -39,14 +38,13 @@ class Condition:
         """Whether every point is meant."""
         return self == ALL_POINTS
 
+    def exclusions(self) -> list[OneOf]:
+        """List what must not hold of a point."""
+        given = (("version", self.except_version), ("owner", self.except_owner))
+        return [OneOf(field, (value,)) for field, value in given if value is not None]
+
 
 ALL_POINTS = Condition()
-
-
-def path_bounds(prefix: str) -> tuple[str, str]:
-    """Say what matches a path prefix: exactly the first, or whatever begins with the second."""
-    trimmed = prefix.rstrip("/")
-    return trimmed or "/", trimmed + "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ class Engine(Protocol):
     """A collection of points. Methods raise ``store.errors.StoreError`` and nothing of the engine's own."""
 
     @property
-    def schema(self) -> Schema: ...
+    def info(self) -> CollectionInfo: ...
 
     def upsert(self, points: Points) -> None:
         """Add or replace points by id."""
