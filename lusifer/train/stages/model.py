@@ -16,9 +16,15 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from lusifer.checkpoints.hub import backbone_file, checkpoint_folder
 from lusifer.checkpoints.load import is_published
-from lusifer.checkpoints.own import CONFIG, TOKENIZER, read_config, read_table
+from lusifer.checkpoints.own import (
+    CONFIG,
+    TOKENIZER,
+    backbone_file,
+    checkpoint_folder,
+    read_config,
+    read_table,
+)
 from lusifer.checkpoints.published import (
     PADDING,
     PROMPTS,
