@@ -7,21 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lusifer.evaluate.systems import SCORERS
-
-# What ``lusifer evaluate`` can measure besides models: the search's own BM25.
-
-
 if TYPE_CHECKING:
     from lusifer.evaluate.retrieval import Scorer
 
 
-def offer_baselines() -> None:
-    """Let the evaluation open them by name; nothing is imported before it does."""
-    SCORERS["bm25"] = _bm25
-
-
-def _bm25() -> Scorer:
+def open_bm25() -> Scorer:
+    """Return the search's own BM25, for ``lusifer evaluate`` to measure beside models."""
     from search.calibration.lexical import Bm25
 
     return Bm25()

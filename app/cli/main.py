@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.calibrate import calibrate, offer_baselines
+from app.cli.calibrate import calibrate, open_bm25
 from app.cli.embed import embed
 from app.cli.search import search
 from app.cli.serve import serve, serve_embeddings
@@ -21,7 +21,7 @@ from app.problems import AppError, RequestError
 from indexer.cli import index, remove, status
 from indexer.errors import IndexerError, UsageError
 from lusifer.errors import LusiferError
-from lusifer.evaluate.cli import app as evaluate
+from lusifer.evaluate.cli import make_app as evaluate_commands
 from lusifer.train.cli import app as train
 from store.errors import StoreError
 
@@ -55,8 +55,7 @@ for _command in (index, search, serve, serve_embeddings, status, remove, embed):
     cli.command()(_command)
 # Fusion is the search's and scores are the application's, so the model's own commands cannot bring this one.
 train.command()(calibrate)
-offer_baselines()
-for _name, _group in (("train", train), ("evaluate", evaluate)):
+for _name, _group in (("train", train), ("evaluate", evaluate_commands({"bm25": open_bm25}))):
     cli.add_typer(_group, name=_name)
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 from lusifer.checkpoints.published import read_backbone
 from lusifer.config import LanguageModelConfig
 from lusifer.errors import ConfigError
-from lusifer.evaluate.sentence_transformers import read_layout
+from lusifer.sentence_transformers import read_layout
 from lusifer.model import LanguageModel, pad, pool
 from lusifer.tokenization import encode, load_tokenizer
 from lusifer.train.stages.model import pretrained

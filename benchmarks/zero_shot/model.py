@@ -15,7 +15,8 @@ from benchmarks.zero_shot.english import EnglishModel
 from lusifer.config import ConnectorConfig, ModelConfig
 from lusifer.errors import ConfigError
 from lusifer.model import Connector, Lusifer, UniversalEncoder
-from lusifer.train.stages.lora import LoraSettings, add_lora, set_trainable
+from lusifer.train.stages.lora import add_lora, set_trainable
+from lusifer.train.stages.settings import LoraSettings
 from lusifer.train.stages.model import EncoderPart
 
 

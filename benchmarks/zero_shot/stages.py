@@ -29,7 +29,6 @@ from torch.optim import AdamW, Optimizer, SparseAdam
 from lusifer.errors import TrainingError
 from lusifer.model import Lusifer, pad
 from lusifer.train.losses import ContrastiveLoss
-from lusifer.train.stages.lora import LoraSettings
 from lusifer.train.stages.settings import OptimiserSettings
 from lusifer.train.stages.trainer import learning_rate, seed_all
 

@@ -1,7 +1,4 @@
-"""Write retrieval results as JSON and as Markdown tables made from it.
-
-Knows the shape of the results. Must not know how they were measured.
-"""
+"""Write retrieval results as JSON and as Markdown tables made from it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The ``lusifer train`` commands: read arguments, call the training code, say how it goes.
-
-Must not know how training works, and imports it only when a command runs.
-"""
+"""The ``lusifer train`` commands: read arguments, call the training code, say how it goes."""
 
 from __future__ import annotations
 
@@ -39,15 +36,17 @@ def mini(
     ] = False,
 ) -> None:
     """Train lusifer-mini from parallel text: tokenizer, token table, int8 weights."""
+    import torch
+
+    from lusifer.train.mini.corpus import write_quick_data
     from lusifer.train.mini.export import export_mini
     from lusifer.train.mini.recipe import RECIPES, Recipe
-    from lusifer.train.mini.trainer import set_threads, train_mini
+    from lusifer.train.mini.trainer import train_mini
 
-    set_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
     plan = Recipe.read(recipe or RECIPES / ("quick.toml" if quick else "mini.toml"), steps=steps)
     if quick:
-        from lusifer.train.mini.trainer import write_quick_data
-
         for line in write_quick_data(data, run / "data"):
             _say(f"left out {line}")
         data = run / "data"

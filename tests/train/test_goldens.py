@@ -15,7 +15,8 @@ from lusifer.model import Lusifer, TokenHead
 from lusifer.train.losses import ContrastiveLoss
 from lusifer.train.stages.collate import AlignmentBatch, AlignmentModel
 from lusifer.train.stages.export import published_names
-from lusifer.train.stages.lora import LoraSettings, add_lora
+from lusifer.train.stages.lora import add_lora
+from lusifer.train.stages.settings import LoraSettings
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden-tiny"
 GOLDEN: dict[str, Any] = json.loads((FOLDER / "golden.json").read_text(encoding="utf-8"))

@@ -19,13 +19,13 @@ from lusifer.checkpoints.own import write_static
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
 from lusifer.tokenization import load_tokenizer
 from lusifer.train.cli import app
+from lusifer.train.run import learning_rate
 from lusifer.train.stages.align import AlignStage, align
 from lusifer.train.stages.data import Examples
 from lusifer.train.stages.distributed import Processes
 from lusifer.train.stages.finetune import FinetuneStage, cached_backward, finetune
 from lusifer.train.stages.model import build
 from lusifer.train.stages.settings import AlignConfig, FinetuneConfig
-from lusifer.train.stages.trainer import learning_rate
 
 BOTH = pytest.mark.parametrize(
     ("stage", "kind"), [(align, AlignConfig), (finetune, FinetuneConfig)], ids=["align", "finetune"]
@@ -174,7 +174,7 @@ def test_what_is_written_is_what_was_trained(stage: Any, kind: Any, layout: str,
         return built[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"lusifer.train.stages.{stage.__name__}.build", keep)
+        patch.setattr("lusifer.train.stages.trainer.build", keep)
         folder = stage(config, quiet)
     embedder = Embedder.load(folder, device="cpu")
     instruction = "Find the answer."
@@ -278,10 +278,8 @@ def test_a_loss_that_is_no_number_ends_the_run(configure: Any, monkeypatch: pyte
         align(configure(AlignConfig), quiet)
 
 
-def test_the_rate_rises_and_falls_by_a_cosine(configure: Any) -> None:
-    changes = {"learning_rate": 1.0, "min_learning_rate": 0.1, "warmup": 0.1}
-    settings = configure(AlignConfig, optimiser=changes).optimiser
-    rates = [learning_rate(step, 100, settings) for step in range(100)]
+def test_the_rate_rises_and_falls_by_a_cosine() -> None:
+    rates = [learning_rate(step, 100, peak=1.0, low=0.1, warmup=0.1) for step in range(100)]
     assert rates[9] == pytest.approx(1.0)
     assert rates[0] == pytest.approx(0.1 + 0.9 / 10)
     assert rates[55] == pytest.approx(0.55)

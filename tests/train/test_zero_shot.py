@@ -26,12 +26,12 @@ from lusifer.checkpoints.own import write_static
 from lusifer.checkpoints.torch_weights import save_model
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
 from lusifer.evaluate.datasets import ParallelSentences, QuestionAnswering, Questions
-from lusifer.evaluate.sentence_transformers import SentenceTransformer
 from lusifer.model import LanguageModel
+from lusifer.sentence_transformers import SentenceTransformer
 from lusifer.torch_backend import TorchBackend
 from lusifer.train.stages.export import check_publishable
-from lusifer.train.stages.lora import LoraSettings
 from lusifer.train.stages.model import EncoderPart, open_encoder
+from lusifer.train.stages.settings import LoraSettings
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 ENGLISH = (

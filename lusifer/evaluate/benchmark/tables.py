@@ -1,7 +1,4 @@
-"""Show a run as the paper's tables in Markdown, published rows beside the measured one.
-
-Knows the shape that ``scores.summarise`` gives. Must not know how anything was measured.
-"""
+"""Show a run as the paper's tables in Markdown, published rows beside the measured one."""
 
 from __future__ import annotations
 
@@ -9,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lusifer.evaluate.benchmark.catalogue import Catalogue
-from lusifer.evaluate.benchmark.published import Published
-from lusifer.evaluate.benchmark.scores import mean_of_known
+from lusifer.evaluate.benchmark.scores import Published, mean_of_known
 
 _UNCOUNTED = "† not in the paper's tables, not counted in the mean."
 _APART = "The paper's rows, of other datasets and **not to be compared** with the one above:"
