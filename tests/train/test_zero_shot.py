@@ -14,13 +14,18 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from benchmarks.zero_shot.english import EnglishModel
+from benchmarks.zero_shot.__main__ import summarise, to_markdown
+from benchmarks.zero_shot.data import common_words, make_alignment_data, make_pair_data, read_english
 from benchmarks.zero_shot.experiment import Experiment, Task, shorten
-from benchmarks.zero_shot.lessons import common_words, make_alignment, make_pairs
-from benchmarks.zero_shot.model import VARIANTS, Variant, choose_what_learns, join, learned
-from benchmarks.zero_shot.report import summarise, to_markdown
-from benchmarks.zero_shot.stages import ZeroShotSettings, align, finetune
-from benchmarks.zero_shot.texts import read_english
+from benchmarks.zero_shot.models import (
+    VARIANTS,
+    EnglishModel,
+    Variant,
+    choose_what_learns,
+    join,
+    learned,
+)
+from benchmarks.zero_shot.training import ZeroShotSettings, align, finetune
 from lusifer import ConfigError, DataError, Embedder, TrainingError
 from lusifer.checkpoints.own import write_static
 from lusifer.checkpoints.torch_weights import save_model
@@ -222,10 +227,10 @@ def test_alignment_in_english_alone_carries_a_foreign_text_over(
         vectors = backend.embed([foreign(text) for text in sentences], "document")
         return float(((vectors @ own.numpy().T).argmax(1) == np.arange(len(sentences))).mean())
 
-    lesson = make_alignment(sentences, own, english, part.tokenizer, model.config)
+    data = make_alignment_data(sentences, own, english, part.tokenizer, model.config)
     choose_what_learns(model, Variant("aligned"), None, 1)
     untrained = found()
-    losses = align(model, lesson, SETTINGS, quiet)
+    losses = align(model, data, SETTINGS, quiet)
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
     chance = 1 / len(sentences)
     assert untrained < 3 * chance
@@ -256,7 +261,7 @@ def test_finetuning_moves_what_a_variant_says(
     model = join(part, english, 3)
     choose_what_learns(model, variant, lora, 1)
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    pairs = make_pairs([(text[:25], text) for text in sentences], part.tokenizer, model.config)
+    pairs = make_pair_data([(text[:25], text) for text in sentences], part.tokenizer, model.config)
     losses = finetune(model, pairs, SETTINGS, quiet)
     assert np.mean(losses[-4:]) < np.mean(losses[:4])
     moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}

@@ -194,7 +194,7 @@ def _run(job: Job, encoder: BenchmarkEncoder, cache: mteb.ResultCache) -> Outcom
 
 
 def _known_scores(job: Job, encoder: BenchmarkEncoder, cache: mteb.ResultCache) -> dict[str, float]:
-    """Return the scores in the cache; drop a file that a killed process left half written, or that is outdated."""
+    """Return the scores in the cache; delete a file that is half written or of another dataset revision."""
     meta = encoder.mteb_model_meta
     try:
         found = cache.load_task_result(job.task, meta)
