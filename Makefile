@@ -3,43 +3,56 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := .demo
-STAMP := $(VENV)/.installed
+# The address of an index of CPU-only wheels of torch; without it the usual index brings CUDA, several gigabytes.
+TORCH_INDEX ?=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# Two states of .venv: what a user needs, and everything that the tests need. The second contains the first.
+BASE := $(VENV)/.base
+FULL := $(VENV)/.installed
+ANY := $(or $(wildcard $(FULL)),$(BASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test lint format bench clean
+.PHONY: help install demo serve test test-fast lint format bench clean
 
 help:            ## Say what can be made
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-install: $(STAMP) ## Create .venv and install the project with everything its tests need
-$(STAMP): pyproject.toml constraints.txt
+$(BASE): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --no-compile --editable .
 	@touch $@
 
-demo: $(STAMP)   ## Index samples/ and ask three questions in three languages
+install: $(FULL) ## Create .venv and install the project with everything its tests need, torch too
+$(FULL): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(PIP) --index-url $(TORCH_INDEX) torch)
+	$(PIP) --editable '.[dev]'
+	@touch $(BASE) $@
+
+demo: $(ANY)     ## Index samples/ and ask three questions in three languages; installs no torch
 	@BIN=$(BIN) DATA=$(DEMO) sh tools/demo.sh
 
-serve: $(STAMP)  ## Open the search page on what the demo indexed: http://127.0.0.1:8000
+serve: $(ANY)    ## Open the search page on what the demo indexed: http://127.0.0.1:8000
 	$(BIN)/lusifer serve --data $(DEMO)
 
-test: $(STAMP)   ## Run the linters' and the project's tests, offline
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+test: lint       ## Run the linters and all tests, offline
 	$(BIN)/python -m pytest
 
-lint: $(STAMP)   ## Check style and types
+test-fast: $(FULL) ## Run the tests that take seconds: all but the slow ones and those that drive a browser
+	$(BIN)/python -m pytest -m "not slow and not e2e"
+
+lint: $(FULL)    ## Check style, types and the imports between packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-format: $(STAMP) ## Put the code in the house style
+format: $(FULL)  ## Put the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## Measure speed; results go to benchmarks/results (with DATA=… quality and embedding too)
+bench: $(FULL)   ## Measure speed; results go to benchmarks/results (with DATA=… quality and embedding too)
 	$(BIN)/python benchmarks/indexing.py
 	$(BIN)/python benchmarks/store_latency.py
 	$(BIN)/python benchmarks/search_latency.py

@@ -1,24 +1,115 @@
-"""The one door to every model: load by name or folder, texts in, unit vectors out.
+"""Load a model by name, folder or address; texts in, unit vectors out.
 
-Chooses the numpy backend for folded tables, an HTTP client for models served elsewhere and the torch backend
-for everything else, and imports torch only then. Must not know files other than checkpoints, nor how vectors
-are used.
+``load_model`` is the way in for everything that embeds; ``TextEmbedder`` is all that others ask of a model.
+Importing this module is cheap: numpy, tokenizers, torch and an HTTP client are imported by models that need
+them, when they are loaded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-from tokenizers import Tokenizer
-
-from lusifer.checkpoints.load import OpenModel, open_model
-from lusifer.config import PromptKind
 from lusifer.errors import ConfigError
-from lusifer.service.options import ServiceOptions, is_service
+from lusifer.service import ServiceOptions, is_service
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from tokenizers import Tokenizer
+
+    from lusifer.checkpoints.load import OpenModel
+    from lusifer.config import ModelConfig, PromptKind
+
+#: Name of the model that comes with the package, and its folder.
+DEFAULT_MODEL = "lusifer-mini"
+DEFAULT_FOLDER = Path(__file__).parent / "mini"
+
+
+def load_model(
+    reference: str | Path = "",
+    *,
+    device: str | None = None,
+    service: ServiceOptions | None = None,
+) -> Embedder:
+    """Load a model by a reference, as settings and indexes name one.
+
+    Args:
+        reference: the address of an embedding service, a checkpoint folder or a hub id; empty or
+            ``DEFAULT_MODEL`` for the shipped model.
+        device: where it runs; see ``Embedder.load``.
+        service: how to use an embedding service; not read for other models.
+
+    Raises:
+        LusiferError: it cannot be loaded; see ``Embedder.load``.
+    """
+    return Embedder.load(reference, device, service=service)
+
+
+def model_stamp(reference: str | Path = "", *, service: ServiceOptions | None = None) -> str:
+    """Return a sign that changes when the model does, without loading it or reading its weights.
+
+    Compare it with an earlier one: only where they differ is it worth loading the model for its fingerprint.
+
+    Raises:
+        LusiferError: the model is behind an embedding service, which does not answer.
+    """
+    if isinstance(reference, str) and is_service(reference):
+        from lusifer.service.backend import served_fingerprint
+
+        return f"{reference}\n{served_fingerprint(reference, service or ServiceOptions())}"
+    folder = DEFAULT_FOLDER if is_default(reference) else Path(reference)
+    if not folder.is_dir():
+        return str(reference)
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    stamps = [f"{path.name}:{(status := path.stat()).st_size}:{status.st_mtime_ns}" for path in files]
+    return "\n".join((str(folder.resolve()), *stamps))
+
+
+def is_default(reference: str | Path | None) -> bool:
+    """Tell whether a reference means the shipped model; a folder of that name in reach is preferred."""
+    return not reference or (reference == DEFAULT_MODEL and not Path(DEFAULT_MODEL).is_dir())
+
+
+class TextEmbedder(Protocol):
+    """Something that embeds: text in, unit vectors out, each text's independent of its neighbours.
+
+    ``Embedder`` is one; tests bring a smaller one.
+    """
+
+    @property
+    def name(self) -> str:
+        """What people call the model."""
+
+    @property
+    def dimensions(self) -> int:
+        """Width of a vector."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text the model sees, in its own tokens; the rest of a longer one is cut."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What makes the vectors; those of different fingerprints must not mix."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """What the model is made of."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Text to tokens, without truncation."""
+
+    def embed_documents(self, texts: Sequence[str], instruction: str = "") -> NDArray[np.float32]:
+        """Return the vectors of passages, ``(len(texts), dimensions)``."""
+
+    def embed_query(self, texts: str | Sequence[str], instruction: str = "") -> NDArray[np.float32]:
+        """Return the vectors of one question or several, ``(n, dimensions)``."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has, before any cut and without the prompt around it."""
 
 
 class Embedder:
@@ -55,8 +146,8 @@ class Embedder:
 
         Args:
             name_or_path: a checkpoint folder, in our format or the published one; the hub id of such a
-                checkpoint, ``Hieuman/LUSIFER`` for one; the address of an embedding service; None for the
-                model that comes with the package.
+                checkpoint, ``Hieuman/LUSIFER`` for one; the address of an embedding service; None, empty or
+                ``lusifer-mini`` for the model that comes with the package.
             device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best there is. A folded table runs
                 on the CPU whatever is asked.
             dtype: ``float32``, ``bfloat16`` or ``float16``; None for float32 on a CPU, bfloat16 elsewhere.
@@ -69,11 +160,15 @@ class Embedder:
             ConfigError: its configuration does not describe a model, or there is no such device or dtype.
             ServiceError: the service does not answer, or serves another model than is expected.
         """
-        if is_service(name_or_path):
+        if isinstance(name_or_path, str) and is_service(name_or_path):
             from lusifer.service.backend import open_remote
 
-            return cls(open_remote(str(name_or_path), service or ServiceOptions()))
-        return cls(open_model(name_or_path, device, dtype, projected=projected))
+            return cls(open_remote(name_or_path, service or ServiceOptions()))
+        from lusifer.checkpoints.load import open_model
+
+        folder = DEFAULT_FOLDER if is_default(name_or_path) else name_or_path
+        assert folder is not None
+        return cls(open_model(folder, device, dtype, projected=projected))
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -1,26 +1,24 @@
 """What can go wrong in the model library, as exceptions a caller can show to a person.
 
-LusiferError
+LusiferError (a ``HintedError``: each has a message and a hint)
 ├── ConfigError      a configuration that cannot describe a model or a run
 ├── CheckpointError  a checkpoint folder that cannot be read: names the file or tensor
 ├── ServiceError     an embedding service that is away, refuses, or serves another model
 ├── DataError        training or evaluation data that cannot be read: names the file and line
-└── TrainingError    a run that cannot go on
+├── TrainingError    a run that cannot go on
+└── MissingLibrary   something needs a library that is not part of the base installation
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-class LusiferError(Exception):
-    """A problem with a remedy: ``message`` says what happened to which object, ``hint`` what to do."""
+from common.errors import HintedError
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
 
-    def __str__(self) -> str:
-        return f"{self.message}. {self.hint}" if self.hint else self.message
+class LusiferError(HintedError):
+    """A problem of the model library."""
 
 
 class ConfigError(LusiferError):
@@ -41,3 +39,31 @@ class DataError(LusiferError):
 
 class TrainingError(LusiferError):
     """A training run that cannot start or go on."""
+
+
+class MissingLibrary(LusiferError):  # noqa: N818 - named for what happened
+    """A library of an optional extra is not installed."""
+
+
+@contextmanager
+def needs_extra(extra: str, what: str) -> Iterator[None]:
+    """Import what an extra of the package installs; say how to install it where it is missing.
+
+    Args:
+        extra: ``models`` (torch, transformers), ``train`` or ``evaluate``.
+        what: what needs it, as the subject of the message.
+
+    Raises:
+        MissingLibrary: a library is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingLibrary(
+            f"{what} needs {error.name}, which is not installed",
+            hint=f"install it with `pip install 'lusifer-search[{extra}]'`",
+        ) from error
+
+
+class TruncationWarning(UserWarning):
+    """Texts were longer than the model reads; their ends did not count."""

@@ -33,9 +33,8 @@ import torch
 
 from benchmarks.zero_shot.experiment import Experiment, Task, shorten
 from benchmarks.zero_shot.training import ZeroShotSettings
-from lusifer.errors import LusiferError
+from lusifer.errors import LusiferError, TruncationWarning
 from lusifer.evaluate.datasets import read_parallel, read_questions
-from lusifer.tokenization import TruncationWarning
 from lusifer.torch_backend import choose_device
 from lusifer.train.mini.corpus import PIVOT
 from lusifer.train.stages.model import MINI

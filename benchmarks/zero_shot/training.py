@@ -21,20 +21,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic.dataclasses import dataclass
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch.optim import AdamW, Optimizer, SparseAdam
 
 from benchmarks.zero_shot.data import AlignmentData, PairData, Rows
+from lusifer.config import configuration
 from lusifer.errors import TrainingError
 from lusifer.model import Lusifer, pad
 from lusifer.train.losses import ContrastiveLoss
-from lusifer.train.run import Report, learning_rate, seed_all
-from lusifer.train.settings import SEED, STRICT, AtLeastOne, NotNegative
+from lusifer.train.run import SEED, Report, learning_rate, seed_all
 from lusifer.train.stages.settings import LoraSettings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@configuration
 class ZeroShotSettings:
     """What decides a run's result, besides data and models.
 
@@ -52,16 +52,16 @@ class ZeroShotSettings:
     """
 
     seed: int = SEED
-    align_steps: AtLeastOne = 200
-    finetune_steps: AtLeastOne = 60
-    texts: AtLeastOne = 128
-    words: AtLeastOne = 2048
-    pairs: AtLeastOne = 64
-    align_rate: NotNegative = 2e-3
-    finetune_rate: NotNegative = 3e-4
+    align_steps: PositiveInt = 200
+    finetune_steps: PositiveInt = 60
+    texts: PositiveInt = 128
+    words: PositiveInt = 2048
+    pairs: PositiveInt = 64
+    align_rate: NonNegativeFloat = 2e-3
+    finetune_rate: NonNegativeFloat = 3e-4
     masked: float = 0.1
-    characters: AtLeastOne = 120
-    passage_tokens: AtLeastOne = 64
+    characters: PositiveInt = 120
+    passage_tokens: PositiveInt = 64
     temperature: float = 0.05
     lora: LoraSettings = field(default_factory=LoraSettings)
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from lusifer.errors import needs_extra
 from lusifer.evaluate.datasets import ParallelSentences, QuestionAnswering
 
 Matrix = NDArray[np.float32]
@@ -68,7 +69,8 @@ def open_system(name: str | None, scorers: Mapping[str, Callable[[], Scorer]]) -
         scorer = scorers[name]()
         return System(name, scorer.fingerprint, scorer)
     if name is not None and (Path(name) / "modules.json").is_file():
-        from lusifer.sentence_transformers import SentenceTransformer
+        with needs_extra("models", f"the model {name}"):
+            from lusifer.sentence_transformers import SentenceTransformer
 
         model = SentenceTransformer(Path(name))
         return System(model.name, model.fingerprint, model)

@@ -73,21 +73,37 @@ def test_the_indexer_reads_documents_and_is_asked_for(compose: dict) -> None:
     assert "LUSIFER_API_KEY" not in indexer["environment"]
 
 
+def test_the_gpu_service_is_asked_for_and_has_torch(compose: dict) -> None:
+    embeddings = compose["services"]["embeddings"]
+    assert embeddings["profiles"] == ["gpu"]
+    assert embeddings["build"]["target"] == "gpu"
+    assert embeddings["environment"]["LUSIFER_API_KEY"].startswith("${LUSIFER_API_KEY:?")
+    assert embeddings["read_only"] is True
+    assert stages()["gpu"] == "runtime"
+
+
 def test_settings_in_the_environment_exist(compose: dict) -> None:
     from app.settings import Settings
 
     known = {f"LUSIFER_{name.upper()}" for name in Settings.model_fields}
-    for name in ("app", "indexer"):
+    for name in ("app", "indexer", "embeddings"):
         assert set(compose["services"][name]["environment"]) <= known
 
 
-def test_the_image_runs_as_nobody_special_and_says_how_it_is() -> None:
+def stages() -> dict[str, str]:
+    """The stages of the Dockerfile, by name: what each begins with."""
     text = (ROOT / "Dockerfile").read_text("utf-8")
-    last = text.rpartition("\nFROM ")[2]
-    assert text.count("\nFROM ") == 2
-    assert "\nUSER lusifer\n" in last
-    assert "/healthz" in last
-    assert "pip install" not in last
+    return {name: base for base, name in re.findall(r"^FROM (\S+) AS (\S+)$", text, re.MULTILINE)}
+
+
+def test_the_images_run_as_nobody_special_and_say_how_they_are() -> None:
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    runtime = text.partition(" AS runtime\n")[2]
+    assert "\nUSER lusifer\n" in runtime
+    assert "/healthz" in runtime
+    assert "pip install" not in runtime
+    assert runtime.count("\nFROM runtime AS ") == runtime.count("\nFROM ") == 2
+    assert list(stages())[-1] == "default"
     assert "constraints.txt" in text
     for copied in re.findall(r"^COPY (?!--)(.+) \S+$", text, re.MULTILINE):
         for source in copied.split():

@@ -18,6 +18,10 @@ from tokenizers import Tokenizer
 from lusifer import ConfigError, Embedder, TruncationWarning
 from lusifer.checkpoints.own import write_static
 from lusifer.config import ModelConfig
+from lusifer.embedder import DEFAULT_FOLDER, DEFAULT_MODEL, TextEmbedder, is_default, load_model, model_stamp
+
+#: Of the model in lusifer/mini; another one is a new release, and every index is made again.
+SHIPPED_FINGERPRINT = "aefeedf741d52699"
 
 WORDS = st.lists(st.sampled_from(["river", "city", "water", "xyz", "жук", "Rain!", ""]), max_size=20)
 TEXTS = st.lists(WORDS.map(" ".join), min_size=1, max_size=12)
@@ -161,12 +165,75 @@ def test_a_table_is_loaded_and_used_without_torch(toy_folder: Path) -> None:
     assert done.stdout == "False\n"
 
 
+#: As if the extra ``models`` was not installed.
+BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("torch", "transformers"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Block())
+import lusifer
+"""
+
+
+def test_the_shipped_model_needs_no_extra() -> None:
+    script = BLOCK + "print(lusifer.Embedder.load().embed_query('bees').shape)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "(1, 512)\n"
+
+
+@pytest.mark.parametrize("kind", ["own", "published"])
+def test_a_missing_extra_is_named(tmp_path: Path, toy_folder: Path, kind: str) -> None:
+    folder = toy_folder
+    if kind == "published":
+        folder = Path(__file__).parents[1] / "data" / "golden-tiny" / "lusifer"
+    else:
+        path = folder / "config.json"
+        path.write_text(path.read_text().replace('"folded": true', '"folded": false'))
+    script = f"""{BLOCK}
+try:
+    lusifer.Embedder.load({str(folder)!r})
+except lusifer.LusiferError as error:
+    print(type(error).__name__, error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        f"MissingLibrary The model {folder} needs torch, which is not installed. "
+        "install it with `pip install 'lusifer-search[models]'`\n"
+    )
+
+
 def test_the_package_says_what_it_exports() -> None:
     import lusifer
 
     assert all(getattr(lusifer, name) for name in lusifer.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'Embeder'"):
-        lusifer.Embeder  # noqa: B018
+
+
+def test_no_reference_or_its_name_means_the_shipped_model() -> None:
+    assert all(map(is_default, (None, "", DEFAULT_MODEL)))
+    assert not any(map(is_default, ("models/large", DEFAULT_FOLDER, "http://gpu")))
+    model: TextEmbedder = load_model()
+    assert model.name == DEFAULT_MODEL
+    assert model.fingerprint == SHIPPED_FINGERPRINT
+
+
+def test_a_folder_named_as_the_shipped_model_is_preferred(
+    toy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy_folder.rename(toy_folder.with_name(DEFAULT_MODEL))
+    monkeypatch.chdir(toy_folder.parent)
+    assert load_model(DEFAULT_MODEL).name == "toy"
+
+
+def test_a_models_stamp_changes_with_its_files(toy_folder: Path) -> None:
+    before = model_stamp(toy_folder)
+    assert model_stamp(str(toy_folder)) == before
+    assert model_stamp() != before
+    config = toy_folder / "config.json"
+    config.write_text(config.read_text() + "\n")
+    assert model_stamp(toy_folder) != before
+    assert model_stamp("owner/name") == "owner/name"
 
 
 def test_a_word_said_again_says_less(

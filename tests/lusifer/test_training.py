@@ -303,10 +303,10 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"r\.toml: unknown field stepz\. did you mean 'steps'"):
         Recipe.read(path)
     path.write_text('steps = "many"\n')
-    with pytest.raises(ConfigError, match=r"steps is 'many'\. it should be a valid integer"):
+    with pytest.raises(ConfigError, match=r"steps is 'many'\. it must be a valid integer"):
         Recipe.read(path)
     path.write_text("token_dropout = 1\n")
-    with pytest.raises(ConfigError, match=r"token_dropout is 1\. it should be less than 1"):
+    with pytest.raises(ConfigError, match=r"token_dropout is 1\. it must be less than 1"):
         Recipe.read(path)
     with pytest.raises(ConfigError, match=r"none\.toml cannot be read"):
         Recipe.read(tmp_path / "none.toml")

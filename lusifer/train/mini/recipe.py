@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic.dataclasses import dataclass
+from pydantic import PositiveInt
 
-from lusifer.train.settings import SEED, STRICT, AtLeastOne, Dropout, make_settings, read_toml
+from lusifer.config import configuration
+from lusifer.train.run import SEED, Dropout, make_settings, read_toml
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
-@dataclass(frozen=True, slots=True, config=STRICT)
+@configuration
 class Recipe:
     """One training run.
 
@@ -55,14 +56,14 @@ class Recipe:
     """
 
     seed: int = SEED
-    vocabulary: AtLeastOne = 98_304
+    vocabulary: PositiveInt = 98_304
     tokenizer_texts: int = 30_000
-    dimensions: AtLeastOne = 384
-    max_tokens: AtLeastOne = 128
-    steps: AtLeastOne = 10_000
-    batch_sentences: AtLeastOne = 2048
-    batch_words: AtLeastOne = 2048
-    batch_passages: AtLeastOne = 1024
+    dimensions: PositiveInt = 384
+    max_tokens: PositiveInt = 128
+    steps: PositiveInt = 10_000
+    batch_sentences: PositiveInt = 2048
+    batch_words: PositiveInt = 2048
+    batch_passages: PositiveInt = 1024
     share_sentences: float = 0.40
     share_words: float = 0.15
     share_pivot: float = 0.20

@@ -11,7 +11,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import Unigram
 
-from lusifer.errors import TrainingError
+from lusifer.errors import TrainingError, needs_extra
 from lusifer.train.mini.corpus import TRANSLATED, find_tsv, read_tsv
 
 PAD, UNK = "<pad>", "<unk>"
@@ -78,12 +78,8 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary: int, threads: int = 2) 
     Raises:
         TrainingError: the sample is too small for the vocabulary asked for.
     """
-    try:
+    with needs_extra("train", "training a tokenizer"):
         import sentencepiece
-    except ImportError as error:
-        raise TrainingError(
-            "sentencepiece is not installed", hint="install the extra: pip install 'lusifer-search[train]'"
-        ) from error
     normalizer, splitter = build_normalizer(), build_pre_tokenizer()
     words = (
         " ".join(

@@ -5,23 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field
-from pydantic.dataclasses import dataclass
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from lusifer.config import Pooling
+from lusifer.config import Pooling, configuration
 from lusifer.errors import ConfigError
-from lusifer.train.settings import (
-    SEED,
-    STRICT,
-    AtLeastOne,
-    Dropout,
-    NotNegative,
-    Share,
-    make_settings,
-    read_toml,
-)
+from lusifer.train.run import SEED, Dropout, Share, make_settings, read_toml
 
 #: Ready configurations.
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -30,7 +20,7 @@ How = Literal["frozen", "lora", "full"]
 Task = Literal["reconstruct", "passage_to_query", "query_to_passage"]
 
 
-@dataclass(frozen=True, slots=True, config=STRICT)
+@configuration
 class ModelSettings:
     """What the run starts from: a checkpoint, or two backbones with a new connector between them.
 
@@ -69,16 +59,16 @@ class ModelSettings:
             raise ConfigError("model.start and model.encoder are both set", hint="keep one of them")
 
 
-@dataclass(frozen=True, slots=True, config=STRICT)
+@configuration
 class LoraSettings:
     """Size of LoRA's updates, ``W + alpha / rank * B A``; the defaults are the paper's (table 3)."""
 
-    rank: AtLeastOne = 16
-    alpha: AtLeastOne = 32
+    rank: PositiveInt = 16
+    alpha: PositiveInt = 32
     dropout: Dropout = 0.1
 
 
-@dataclass(frozen=True, slots=True, config=STRICT)
+@configuration
 class TrainSettings:
     """Which parts learn, and how: ``frozen``, ``lora`` or ``full``. Connector and projection learn or not."""
 
@@ -89,7 +79,7 @@ class TrainSettings:
     lora: LoraSettings = field(default_factory=LoraSettings)
 
 
-@dataclass(frozen=True, slots=True, config=STRICT)
+@configuration
 class AlignmentSettings:
     """Stage 1.
 
@@ -101,10 +91,10 @@ class AlignmentSettings:
 
     mask_probability: Share = 0.5
     causal: bool = True
-    micro_batch: AtLeastOne = 8
+    micro_batch: PositiveInt = 8
 
 
-@dataclass(frozen=True, slots=True, config=STRICT)
+@configuration
 class FinetuneSettings:
     """Stage 2.
 
@@ -119,22 +109,22 @@ class FinetuneSettings:
     """
 
     similarity: Literal["l2", "cosine"] = "l2"
-    temperature: Annotated[float, Field(gt=0)] = 0.05
+    temperature: PositiveFloat = 0.05
     negatives: Literal["shared", "own"] = "shared"
     mining: bool = False
-    positives: AtLeastOne = 1
-    hard_negatives: Annotated[int, Field(ge=0)] = 7
-    chunk: Annotated[int, Field(ge=0)] = 32
+    positives: PositiveInt = 1
+    hard_negatives: NonNegativeInt = 7
+    chunk: NonNegativeInt = 32
 
     def __post_init__(self) -> None:
         if self.negatives == "own" and not self.hard_negatives:
             raise ConfigError(
                 "finetune.hard_negatives is 0",
-                hint="it should be 1 or more where finetune.negatives is 'own'",
+                hint="it must be 1 or more where finetune.negatives is 'own'",
             )
 
 
-@dataclass(frozen=True, slots=True, config=STRICT)
+@configuration
 class OptimiserSettings:
     """AdamW, a linear rise, a cosine down; defaults are the paper's for stage 1 (table 3).
 
@@ -148,19 +138,19 @@ class OptimiserSettings:
         clip: largest norm of the gradient; 0 for no limit.
     """
 
-    batch: AtLeastOne = 256
-    epochs: AtLeastOne = 1
-    steps: AtLeastOne | None = None
-    learning_rate: NotNegative = 1.5e-4
-    min_learning_rate: NotNegative = 0.0
+    batch: PositiveInt = 256
+    epochs: PositiveInt = 1
+    steps: PositiveInt | None = None
+    learning_rate: NonNegativeFloat = 1.5e-4
+    min_learning_rate: NonNegativeFloat = 0.0
     warmup: Share = 0.1
-    weight_decay: NotNegative = 0.01
+    weight_decay: NonNegativeFloat = 0.01
     beta1: Share = 0.9
     beta2: Share = 0.999
-    clip: NotNegative = 1.0
+    clip: NonNegativeFloat = 1.0
 
 
-@dataclass(frozen=True, slots=True, config=STRICT)
+@configuration
 class HardwareSettings:
     """How the run uses the machine; results depend on it only through rounding.
 
@@ -177,7 +167,7 @@ class HardwareSettings:
     parallel: Literal["ddp", "fsdp2"] = "ddp"
 
 
-@dataclass(frozen=True, slots=True, config=STRICT)
+@configuration
 class OutputSettings:
     """What a run leaves in its folder.
 
@@ -190,13 +180,13 @@ class OutputSettings:
     """
 
     format: Literal["lusifer", "published"] = "lusifer"
-    log_every: AtLeastOne = 10
-    checkpoint_every: AtLeastOne = 500
-    keep: AtLeastOne = 2
+    log_every: PositiveInt = 10
+    checkpoint_every: PositiveInt = 500
+    keep: PositiveInt = 2
     trackers: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True, config=STRICT)
+@configuration
 class DataSettings:
     """One file of examples.
 
@@ -208,10 +198,10 @@ class DataSettings:
 
     path: str
     task: Task = "reconstruct"
-    limit: AtLeastOne | None = None
+    limit: PositiveInt | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@configuration
 class StageConfig:
     """One run of either stage.
 
@@ -267,7 +257,7 @@ class StageConfig:
         return replace(config, model=model, data=data, run=str(folder / config.run))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@configuration
 class AlignConfig(StageConfig):
     """A run of stage 1."""
 
@@ -281,7 +271,7 @@ class AlignConfig(StageConfig):
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@configuration
 class FinetuneConfig(StageConfig):
     """A run of stage 2."""
 
