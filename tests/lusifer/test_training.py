@@ -375,6 +375,7 @@ def test_batches_are_of_one_source(tmp_path: Path) -> None:
     assert drawn[0] > 2 * drawn[1], "general text is drawn more often than documentation"
 
 
+@pytest.mark.slow
 def test_quick_runs_the_whole_recipe_on_the_samples(tmp_path: Path) -> None:
     samples = Path(__file__).parents[2] / "samples"
     arguments = ["mini", str(samples), "--quick", "--run", str(tmp_path / "run"), "--threads", "1"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -47,7 +47,7 @@ def source() -> SourceTokens:
 def make_source(longest: int) -> SourceTokens:
     data = json.loads((FOLDER / "lusifer" / "config.json").read_text(encoding="utf-8"))
     _, config = read_published(FOLDER / "lusifer", data)
-    object.__setattr__(config, "max_tokens", longest)
+    config = replace(config, max_tokens=longest)
     return SourceTokens(config, load_tokenizer(FOLDER / "backbones" / "tiny-xlm-roberta" / "tokenizer.json"))
 
 

@@ -214,6 +214,7 @@ def test_a_bert_sees_both_ways_only_and_has_layers(english: EnglishModel) -> Non
         LanguageModelConfig(32, kind="bert")
 
 
+@pytest.mark.slow
 def test_alignment_in_english_alone_carries_a_foreign_text_over(
     english: EnglishModel, part: EncoderPart, sentences: list[str]
 ) -> None:
@@ -291,6 +292,7 @@ def test_text_of_the_evaluation_is_left_out(data: Path, sentences: list[str], tm
         read_english(tmp_path, tmp_path / "other.json", characters=100, seed=1)
 
 
+@pytest.mark.slow
 def test_the_experiment_goes_on_where_it_was(
     sentences: list[str], data: Path, table_folder: Path, english_folder: Path, tmp_path: Path
 ) -> None:
