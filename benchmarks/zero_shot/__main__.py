@@ -33,11 +33,12 @@ import torch
 
 from benchmarks.zero_shot.experiment import Experiment, Task, shorten
 from benchmarks.zero_shot.training import ZeroShotSettings
+from lusifer.embedder import DEFAULT_MODEL
 from lusifer.errors import LusiferError, TruncationWarning
 from lusifer.evaluate.datasets import read_parallel, read_questions
+from lusifer.evaluate.report import make_table
 from lusifer.torch_backend import choose_device
 from lusifer.train.mini.corpus import PIVOT
-from lusifer.train.stages.model import MINI
 
 RESULTS = Path(__file__).parents[1] / "results"
 DEFAULTS = ZeroShotSettings()
@@ -57,7 +58,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("english", type=Path)
-    parser.add_argument("--encoder", default=MINI, help="another folded model's folder")
+    parser.add_argument("--encoder", default=DEFAULT_MODEL, help="another folded model's folder")
     parser.add_argument("--run", type=Path, default=Path("runs/zero_shot"), help="where everything is kept")
     parser.add_argument("--device")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -131,26 +132,20 @@ def summarise(row: dict[str, Any]) -> list[float]:
 
 def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Return two tables: the summary, and each language's sentences against English."""
-    lines = [
-        f"| | {' | '.join(_COLUMNS)} |",
-        f"| --- |{' ---: |' * len(_COLUMNS)}",
-        *(f"| {row['name']} | {_cells(summarise(row))} |" for row in rows),
-    ]
     codes = list(rows[0]["sentences"]["against_english"]) if rows else []
-    lines += [
-        "",
-        f"| SIB-200, with English | {' | '.join(codes)} |",
-        f"| --- |{' ---: |' * len(codes)}",
-        *(
-            f"| {row['name']} | {_cells([row['sentences']['against_english'][code] for code in codes])} |"
-            for row in rows
-        ),
+    summary = [[row["name"], *_cells(summarise(row))] for row in rows]
+    against = [
+        [row["name"], *_cells([row["sentences"]["against_english"][code] for code in codes])] for row in rows
     ]
-    return "\n".join(lines) + "\n"
+    tables = (
+        make_table(["", *_COLUMNS], summary),
+        make_table(["SIB-200, with English", *codes], against),
+    )
+    return "\n\n".join(tables) + "\n"
 
 
-def _cells(values: Sequence[float]) -> str:
-    return " | ".join("–" if np.isnan(value) else f"{value:.3f}" for value in values)
+def _cells(values: Sequence[float]) -> list[str]:
+    return ["–" if np.isnan(value) else f"{value:.3f}" for value in values]
 
 
 def _ndcg(pairs: dict[str, dict[str, float]], wanted: Callable[[str, str], bool]) -> float:

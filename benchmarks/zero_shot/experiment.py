@@ -32,7 +32,7 @@ from lusifer.evaluate.retrieval import Encoder, question_retrieval, sentence_ret
 from lusifer.model import Lusifer
 from lusifer.torch_backend import TorchBackend
 from lusifer.train.run import Report, RunFolder, written_aside
-from lusifer.train.stages.model import MINI, open_encoder
+from lusifer.train.stages.model import open_encoder
 
 Vectors = NDArray[np.float32]
 
@@ -43,7 +43,7 @@ class Task:
 
     Attributes:
         data: folder of the English text.
-        encoder: ``lusifer-mini``, or the folder of another folded model.
+        encoder: the folder of a folded model, or the name of the shipped one.
         english: a sentence-transformers folder.
         run: where everything is kept; an interrupted experiment goes on there, variant by variant.
         sentences: parallel sentences to measure with.
@@ -75,7 +75,7 @@ class Experiment:
         self._task, self._report = task, report
         self._part = open_encoder(task.encoder, torch.float32)
         self._english = EnglishModel(task.english, task.device)
-        self.alone = Embedder.load(None if task.encoder == MINI else task.encoder)
+        self.alone = Embedder.load(task.encoder)
         sizes = [len(next(iter(task.sentences.texts.values())))]
         sizes += [len(group) for group in task.questions.paragraphs.values()]
         self.described: dict[str, Any] = {

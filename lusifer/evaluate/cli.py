@@ -60,7 +60,8 @@ def make_app(scorers: Mapping[str, Callable[[], Scorer]] | None = None) -> typer
 
         sentences, questions = read_parallel(data / "sib200.jsonl"), read_questions(data / "mlqa")
         measured = []
-        for name in model or [None]:
+        names: list[str | None] = [*model] if model else [None]
+        for name in names:
             system = open_system(name, scorers or {})
             run = describe_run(system.name, system.fingerprint)
             measured.append({"run": run, **measure(system.retriever, sentences, questions)})

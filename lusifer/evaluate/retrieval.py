@@ -65,7 +65,7 @@ def open_system(name: str | None, scorers: Mapping[str, Callable[[], Scorer]]) -
     Raises:
         LusiferError: there is no such system, or it cannot be read.
     """
-    if name in scorers:
+    if name is not None and name in scorers:
         scorer = scorers[name]()
         return System(name, scorer.fingerprint, scorer)
     if name is not None and (Path(name) / "modules.json").is_file():

@@ -82,7 +82,7 @@ class RunFolder:
         """Write down the settings of a new run, or compare them with those it was begun with.
 
         Args:
-            settings: whatever decides the result, by name, as JSON has it.
+            settings: everything that decides the result, by name, as JSON has it.
             file: where they are kept.
 
         Raises:

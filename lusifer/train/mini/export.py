@@ -12,12 +12,11 @@ from torch import Tensor
 
 from lusifer.checkpoints.own import write_static
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
+from lusifer.embedder import DEFAULT_MODEL
 from lusifer.train.mini.batches import sample_sides
 from lusifer.train.mini.prepare import count_tokens
 from lusifer.train.mini.recipe import Recipe
 from lusifer.train.mini.table import encode
-
-NAME = "lusifer-mini"
 
 
 def finish_table(table: Tensor, caches: list[Path], recipe: Recipe) -> NDArray[np.float32]:
@@ -92,7 +91,7 @@ def export_mini(
     """
     vocabulary, dimensions = table.shape
     config = ModelConfig(
-        name=NAME,
+        name=DEFAULT_MODEL,
         encoder=EncoderConfig("token_table", vocabulary, dimensions),
         language_model=LanguageModelConfig(dimensions),
         repeats=repeats,

@@ -23,7 +23,7 @@ _PART = re.compile(r"(.+)\.(base_layer|lora_[AB]\.\w+)\.(weight|bias)")
 def add_lora(model: Lusifer, settings: LoraSettings, *, encoder: bool, language_model: bool) -> None:
     """Wrap the linear layers of one backbone or both; only the updates of a wrapped one stay trainable.
 
-    The updates are float32 whatever the backbone is in, as in peft for models it knows.
+    The updates are float32 even where the backbone is not, as in peft for models it knows.
 
     Raises:
         ConfigError: the side to wrap is no transformer.

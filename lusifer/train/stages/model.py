@@ -28,7 +28,7 @@ from lusifer.checkpoints.published import (
     read_published,
 )
 from lusifer.config import ConnectorConfig, EncoderConfig, LanguageModelConfig, ModelConfig, Prompts
-from lusifer.embedder import DEFAULT_FOLDER
+from lusifer.embedder import DEFAULT_FOLDER, DEFAULT_MODEL
 from lusifer.errors import CheckpointError, ConfigError
 from lusifer.model import Connector, LanguageModel, Lusifer, TokenHead, UniversalEncoder, build_projection
 from lusifer.tokenization import load_tokenizer
@@ -36,25 +36,23 @@ from lusifer.torch_backend import load_model
 from lusifer.train.stages.lora import add_lora, set_trainable
 from lusifer.train.stages.settings import StageConfig
 
-#: Name of the model that comes with the package.
-MINI = "lusifer-mini"
 _CPU = torch.device("cpu")
 _HERE = Path()
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A model ready to be trained, on the CPU.
+    """A model on the CPU, with what belongs to it.
 
     Attributes:
-        model: its parameters require gradients, in float32, where they learn.
+        model: once it is ready to be trained, its parameters require gradients, in float32, where they learn.
         tokenizer: of its encoder.
         head: the language model's token embeddings and output; only where it was asked for.
     """
 
     model: Lusifer
     tokenizer: Tokenizer
-    head: TokenHead | None
+    head: TokenHead | None = None
 
 
 def build(config: StageConfig, *, head: bool) -> Built:
@@ -179,14 +177,6 @@ def set_modes(model: Lusifer, config: StageConfig) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """A checkpoint: the model, on the CPU, and its encoder's tokenizer."""
-
-    model: Lusifer
-    tokenizer: Tokenizer
-
-
-@dataclass(frozen=True, slots=True)
 class EncoderPart:
     """An encoder with what belongs to it."""
 
@@ -206,23 +196,23 @@ class LanguageModelPart:
     head: TokenHead | None
 
 
-def open_checkpoint(name: str, dtype: torch.dtype) -> Whole:
-    """Load a whole checkpoint of either format, LoRA merged in.
+def open_checkpoint(name: str, dtype: torch.dtype) -> Built:
+    """Load a whole checkpoint of either format, on the CPU, LoRA merged in.
 
     Raises:
         CheckpointError: it cannot be found or read.
         ConfigError: it is a folded table, which cannot be trained further as a whole.
     """
-    folder = DEFAULT_FOLDER if name == MINI else checkpoint_folder(name)
+    folder = DEFAULT_FOLDER if name == DEFAULT_MODEL else checkpoint_folder(name)
     data = json.loads(backbone_file(folder, str(folder), CONFIG).read_text(encoding="utf-8"))
     if is_published(data):
         published, config = read_published(folder, data)
         path = backbone_file(folder, published.universal_learner_name_or_path, TOKENIZER)
-        return Whole(load_model(folder, config, published, _CPU, dtype), load_tokenizer(path))
+        return Built(load_model(folder, config, published, _CPU, dtype), load_tokenizer(path))
     config = read_config(folder)
     if config.folded:
         raise ConfigError(f"{folder} is a folded table", hint="name it as model.encoder instead")
-    return Whole(load_model(folder, config, None, _CPU, dtype), load_tokenizer(folder / TOKENIZER))
+    return Built(load_model(folder, config, None, _CPU, dtype), load_tokenizer(folder / TOKENIZER))
 
 
 def open_encoder(name: str, dtype: torch.dtype) -> EncoderPart:
@@ -279,7 +269,7 @@ def open_language_model(name: str, dtype: torch.dtype) -> LanguageModelPart:
 
 def _checkpoint(name: str) -> Path | None:
     """Return the folder of a name that is a LUSIFER checkpoint; None for a bare backbone."""
-    folder = DEFAULT_FOLDER if name == MINI else backbone_file(_HERE, name, CONFIG).parent
+    folder = DEFAULT_FOLDER if name == DEFAULT_MODEL else backbone_file(_HERE, name, CONFIG).parent
     data = _config(folder)
     return folder if is_published(data) or "format" in data else None
 
