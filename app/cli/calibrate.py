@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from lusifer.evaluate.retrieval import Scorer
-
-
-def open_bm25() -> Scorer:
-    """Return the search's own BM25, for ``lusifer evaluate`` to measure beside models."""
-    from search.calibration.lexical import Bm25
-
-    return Bm25()
 
 
 def calibrate(
@@ -32,7 +22,8 @@ def calibrate(
     from lusifer.embedder import Embedder
     from lusifer.evaluate.datasets import read_parallel, read_questions
     from search.calibration.fit import calibrate as fit
-    from search.calibration.fit import gather_pools, write_calibration
+    from search.calibration.fit import write_calibration
+    from search.calibration.pools import gather_pools
     from search.calibration.report import measure, to_markdown
 
     read_config(model)  # before minutes of work for a folder that cannot take the result

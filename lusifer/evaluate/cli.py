@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,60 +19,53 @@ from lusifer.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from lusifer.evaluate.benchmark.catalogue import Catalogue
     from lusifer.evaluate.benchmark.scores import Outcome
-    from lusifer.evaluate.retrieval import Scorer
 
 _EXTRA = "pip install 'lusifer-search[evaluate]'"
 _HUB_SECONDS = 10.0
 
 
-def make_app(scorers: Mapping[str, Callable[[], Scorer]] | None = None) -> typer.Typer:
-    """Return the commands.
+app = typer.Typer(help="Measure models.", no_args_is_help=True)
 
-    Args:
-        scorers: systems without vectors that ``retrieval`` can measure too, by the name they are asked for.
-    """
-    app = typer.Typer(help="Measure models.", no_args_is_help=True)
 
-    @app.callback()
-    def evaluate() -> None:
-        """Measure models."""
+@app.callback()
+def evaluate() -> None:
+    """Measure models."""
 
-    @app.command()
-    def retrieval(
-        data: Annotated[Path, typer.Argument(help="Folder with sib200.jsonl and mlqa/.")],
-        model: Annotated[
-            list[str] | None,
-            typer.Option(
-                help="Model name or folder, of ours or of sentence-transformers, or bm25; repeat it to "
-                "compare. Without it, the shipped model."
-            ),
-        ] = None,
-        out: Annotated[Path, typer.Option(help="Where the JSON and Markdown go.")] = Path(
-            "benchmarks/results"
+
+@app.command()
+def retrieval(
+    context: typer.Context,
+    data: Annotated[Path, typer.Argument(help="Folder with sib200.jsonl and mlqa/.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Model name or folder, of ours or of sentence-transformers, or bm25; repeat it to compare. "
+            "Without it, the shipped model."
         ),
-        stem: Annotated[str, typer.Option(help="Name of the result files.")] = "retrieval",
-    ) -> None:
-        """Sentence retrieval, questions to paragraphs and mixed pools, without any network."""
-        from lusifer.evaluate.datasets import read_parallel, read_questions
-        from lusifer.evaluate.report import describe_run, to_markdown, write_results
-        from lusifer.evaluate.retrieval import measure, open_system
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the JSON and Markdown go.")] = Path("benchmarks/results"),
+    stem: Annotated[str, typer.Option(help="Name of the result files.")] = "retrieval",
+) -> None:
+    """Sentence retrieval, questions to paragraphs and mixed pools, without any network."""
+    from lusifer.evaluate.datasets import read_parallel, read_questions
+    from lusifer.evaluate.report import describe_run, to_markdown, write_results
+    from lusifer.evaluate.retrieval import measure, open_system
 
-        sentences, questions = read_parallel(data / "sib200.jsonl"), read_questions(data / "mlqa")
-        measured = []
-        names: list[str | None] = [*model] if model else [None]
-        for name in names:
-            system = open_system(name, scorers or {})
-            run = describe_run(system.name, system.fingerprint)
-            measured.append({"run": run, **measure(system.retriever, sentences, questions)})
-        results = measured[0] if len(measured) == 1 else {"systems": measured}
-        typer.echo(to_markdown(results))
-        for path in write_results(results, out, stem):
-            _say(f"wrote {path}")
-
-    app.command()(benchmark)
-    return app
+    sentences, questions = read_parallel(data / "sib200.jsonl"), read_questions(data / "mlqa")
+    measured = []
+    names: list[str | None] = [*model] if model else [None]
+    for name in names:
+        # Systems without vectors come from whoever runs these commands, by name.
+        system = open_system(name, context.obj or {})
+        run = describe_run(system.name, system.fingerprint)
+        measured.append({"run": run, **measure(system.retriever, sentences, questions)})
+    results = measured[0] if len(measured) == 1 else {"systems": measured}
+    typer.echo(to_markdown(results))
+    for path in write_results(results, out, stem):
+        _say(f"wrote {path}")
 
 
+@app.command()
 def benchmark(  # one parameter for each option
     languages: Annotated[str, typer.Option(help="Codes, separated by commas; without it, all 14.")] = "",
     tasks: Annotated[str, typer.Option(help="Task names or kinds, separated by commas; all.")] = "",
@@ -231,6 +223,3 @@ def _split(text: str) -> list[str]:
 
 def _say(line: str) -> None:
     typer.echo(line, err=True)
-
-
-app = make_app()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from common.languages import CODES
 from lusifer.errors import ConfigError, DataError
 from lusifer.evaluate import cli
 from lusifer.evaluate.benchmark.catalogue import (
@@ -23,7 +24,6 @@ from lusifer.evaluate.benchmark.catalogue import (
 )
 from lusifer.evaluate.benchmark.scores import Outcome, read_published, summarise
 from lusifer.evaluate.benchmark.tables import to_markdown
-from lusifer.languages import CODES
 
 
 def small() -> Catalogue:
