@@ -1,20 +1,34 @@
-"""Write a trained table as a model folder that ``Embedder.load`` reads.
-
-Knows the checkpoint format. Must not know how the table was trained.
-"""
+"""Finish a trained table: weigh its tokens, even out its directions, write it as a model folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from lusifer.checkpoints.own import write_static
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
+from lusifer.embedder import DEFAULT_MODEL
+from lusifer.train.mini.batches import sample_sides
+from lusifer.train.mini.prepare import count_tokens
+from lusifer.train.mini.recipe import Recipe
+from lusifer.train.mini.table import encode
 
-NAME = "lusifer-mini"
+
+def finish_table(table: Tensor, caches: list[Path], recipe: Recipe) -> NDArray[np.float32]:
+    """Weigh the tokens by how common they are, then even out the directions of the space."""
+    counts = count_tokens(caches, len(table))
+    weighed = weigh_tokens(table.numpy(), counts, recipe.token_prior)
+    if recipe.whitening == 0:
+        return weighed
+    rows = torch.from_numpy(weighed)
+    texts = sample_sides(caches, recipe.whitening_texts, seed=recipe.seed)
+    vectors = torch.cat([encode(rows, torch.from_numpy(t.ids), torch.from_numpy(t.starts)) for t in texts])
+    return weighed @ whitening(vectors.numpy(), recipe.whitening)
 
 
 def weigh_tokens(table: NDArray[np.float32], counts: NDArray[np.int64], prior: float) -> NDArray[np.float32]:
@@ -77,7 +91,7 @@ def export_mini(
     """
     vocabulary, dimensions = table.shape
     config = ModelConfig(
-        name=NAME,
+        name=DEFAULT_MODEL,
         encoder=EncoderConfig("token_table", vocabulary, dimensions),
         language_model=LanguageModelConfig(dimensions),
         repeats=repeats,

@@ -1,12 +1,8 @@
-"""Train a token table: mean of token vectors, contrastive loss, an Adam that touches only the rows it meets.
-
-Knows tensors. Must not know files, languages or tokenizers.
-"""
+"""Train a token table: sums of token vectors, and an Adam that touches only the rows it meets."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from lusifer.train.losses import all_pairs_loss, teacher_loss
 from lusifer.train.mini.batches import Batch, Texts
 from lusifer.train.mini.teacher import TeacherVectors
 
@@ -54,118 +51,6 @@ def encode(rows: Tensor, ids: Tensor, starts: Tensor) -> Tensor:
     3.1's pooling with the mask; the weights are learnt with the table).
     """
     return functional.normalize(functional.embedding_bag(ids, rows, starts, mode="sum"), dim=1, eps=1e-6)
-
-
-class _AllPairs(torch.autograd.Function):
-    """InfoNCE over all pairs of 2n unit vectors with its gradient by hand.
-
-    Cosines are at most 1, so exp((cos - 1) / t) cannot overflow and one pass makes the weights E. E is
-    symmetric, so the gradient of both softmax directions is E @ [Z / sums, Z] rescaled: two matrix products
-    and no further pass over the 2n x 2n matrix, which is what the time goes to on a CPU.
-    """
-
-    @staticmethod
-    def forward(
-        context: Any,
-        vectors: Tensor,
-        same_rows: Tensor,
-        same_columns: Tensor,
-        temperature: float,
-        low: torch.dtype,
-    ) -> Tensor:
-        count = len(vectors)
-        half = count // 2
-        rounded = vectors.to(low)
-        weights = (rounded / temperature) @ rounded.T
-        weights.sub_(1 / temperature).exp_()
-        weights.diagonal().zero_()
-        weights[same_rows, same_columns] = 0
-        partner = torch.arange(count).roll(half)
-        positive = (vectors * vectors[partner]).sum(1) / temperature
-        # Positives are kept apart in full precision: their gradient is the small difference p - 1.
-        weights[torch.arange(count), partner] = 0
-        own = (positive - 1 / temperature).exp()
-        sums = (weights.sum(1, dtype=torch.float32) + own).clamp_min(1e-30)
-        context.save_for_backward(vectors, weights, sums, own, partner)
-        context.temperature = temperature
-        return (sums.log() + 1 / temperature - positive).mean()
-
-    @staticmethod
-    def backward(context: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
-        vectors, weights, sums, own, partner = context.saved_tensors
-        scaled = torch.cat([vectors / sums[:, None], vectors], 1).to(weights.dtype)
-        product = (weights @ scaled).float()
-        width = vectors.shape[1]
-        pull = own / sums - 1
-        gradient = product[:, :width] + product[:, width:] / sums[:, None]
-        gradient += (pull + pull[partner])[:, None] * vectors[partner]
-        return gradient * (outputs[0] / (len(vectors) * context.temperature)), None, None, None, None
-
-
-def contrastive_loss(
-    left: Tensor,
-    right: Tensor,
-    left_keys: NDArray[np.int64],
-    right_keys: NDArray[np.int64],
-    *,
-    temperature: float,
-    low: torch.dtype = torch.bfloat16,
-) -> Tensor:
-    """Return the in-batch contrastive loss (InfoNCE) over both sides together, a scalar.
-
-    Each text has one positive, its partner, and as negatives every other text of the batch, those of its own
-    side too: they teach that a translation is nearer than another text in one's own language, which keeps a
-    mixed pool from being ranked by language.
-
-    Args:
-        left: unit vectors, shape (n, d); row i belongs to row i of ``right``.
-        right: unit vectors, shape (n, d).
-        left_keys: identities of the left texts, shape (n,); pairs that share a text are no negatives.
-        right_keys: identities of the right texts, shape (n,).
-        temperature: cosines are divided by it.
-        low: type of the large matrix; its rounding is far below the noise of a batch.
-    """
-    rows, columns = _same_texts(left_keys, right_keys)
-    loss: Tensor = _AllPairs.apply(  # type: ignore[no-untyped-call]
-        torch.cat([left, right]), rows, columns, temperature, low
-    )
-    return loss
-
-
-def teacher_loss(
-    left: Tensor, right: Tensor, rows: NDArray[np.int64], vectors: NDArray[np.float32]
-) -> Tensor:
-    """Return the mean distance 1 - cos of some rows of both sides from a teacher's vectors, a scalar.
-
-    Both a text and its translation are drawn to the teacher's vector of the English one (multilingual
-    knowledge distillation, Reimers & Gurevych 2020).
-
-    Args:
-        left: unit vectors, shape (n, d).
-        right: unit vectors, shape (n, d).
-        rows: which rows the teacher knows, shape (m,).
-        vectors: its unit vectors of them, shape (m, d).
-    """
-    if len(rows) == 0:
-        return left.new_zeros(())
-    known, target = torch.from_numpy(rows), torch.from_numpy(vectors)
-    cosines = (left[known] * target).sum(1) + (right[known] * target).sum(1)
-    return (2 - cosines).mean() * (len(rows) / len(left))
-
-
-def _same_texts(left: NDArray[np.int64], right: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Return the places (row, column) of the 2n x 2n matrix whose pairs share a text, both sides crossed."""
-    count = len(left)
-    places: set[tuple[int, int]] = set()
-    for keys in (left, right):
-        order = np.argsort(keys, kind="stable")
-        bounds = np.flatnonzero(np.diff(keys[order])) + 1
-        for group in np.split(order, bounds):
-            if len(group) > 1:
-                places.update((int(a), int(b)) for a in group for b in group if a != b)
-    rows = [a + x for a, _ in places for x in (0, 0, count, count)]
-    columns = [b + x for _, b in places for x in (0, count, 0, count)]
-    return torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)
 
 
 class TableTrainer:
@@ -211,7 +96,7 @@ class TableTrainer:
         weights = self.table[rows].requires_grad_()
         left = encode(weights, *_bags(inverse[:split], batch.left))
         right = encode(weights, *_bags(inverse[split:], batch.right))
-        loss = contrastive_loss(left, right, batch.left.keys, batch.right.keys, temperature=temperature)
+        loss = all_pairs_loss(left, right, batch.left.keys, batch.right.keys, temperature=temperature)
         total = loss
         if teacher is not None:
             total = loss + teacher_weight * teacher_loss(left, right, *teacher.find(batch.left.keys))

@@ -1,7 +1,4 @@
-"""Write a trained model: in our own format with LoRA merged, or in the published one with LoRA apart.
-
-Knows both formats' names of tensors. Must not know how the model was trained.
-"""
+"""Write a trained model: in our own format with LoRA merged, or in the published one with LoRA apart."""
 
 from __future__ import annotations
 

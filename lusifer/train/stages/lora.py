@@ -1,19 +1,16 @@
-"""Low-rank updates of the two backbones: put in, told apart, merged.
-
-A thin layer over peft. Must not know texts, losses or files.
-"""
+"""Low-rank updates (LoRA) of the two backbones: put in with peft, and merged into the weights."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from lusifer.errors import ConfigError
 from lusifer.model import Lusifer
+from lusifer.train.stages.settings import LoraSettings
 
 #: Adapter names of the published checkpoint.
 ENCODER_ADAPTER, LANGUAGE_MODEL_ADAPTER = "universal_learner_lora", "encoder_lora"
@@ -23,25 +20,10 @@ _LANGUAGE_MODEL_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", 
 _PART = re.compile(r"(.+)\.(base_layer|lora_[AB]\.\w+)\.(weight|bias)")
 
 
-@dataclass(frozen=True, slots=True)
-class LoraSettings:
-    """How large the updates are: ``W + alpha / rank * B A``; the defaults are the paper's (table 3)."""
-
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha < 1:
-            raise ConfigError(f"lora.rank is {self.rank}, lora.alpha {self.alpha}", hint="use 1 or more")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"lora.dropout is {self.dropout}", hint="use 0 or more, and less than 1")
-
-
 def add_lora(model: Lusifer, settings: LoraSettings, *, encoder: bool, language_model: bool) -> None:
     """Wrap the linear layers of one backbone or both; only the updates of a wrapped one stay trainable.
 
-    The updates are float32 whatever the backbone is in, as peft does it for models it knows.
+    The updates are float32 even where the backbone is not, as in peft for models it knows.
 
     Raises:
         ConfigError: the side to wrap is no transformer.
