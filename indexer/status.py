@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from common.languages import LANGUAGES
 from indexer.manifest import Manifest
 from indexer.report import Problem, describe_problems, printable
 from lusifer.embedder import DEFAULT_MODEL
-from lusifer.languages import LANGUAGES
 from store.errors import StoreError, StoreMissing
 from store.location import CollectionInfo, IndexLocation
 from store.types import Filter
