@@ -29,7 +29,8 @@ from uuid import UUID, uuid4
 import numpy as np
 import qdrant_edge as edge
 
-from store.edge.integrity import SAMPLES, Sample, State, StateFile, damaged, verify
+from store.edge.folder import State, StateFile, damaged
+from store.edge.integrity import SAMPLES, take_sample, verify
 from store.engine import ALL_POINTS, Condition, Probe, Ranked, Record
 from store.errors import DiskFull, InvalidRequest, StoreError
 from store.points import DENSE, INDEXES, LEXICAL, Points
@@ -352,7 +353,7 @@ class EdgeEngine:
         records = self._samples()
         self._sampled = [str(record.id) for record in records]
         self._state.points = self.count(ALL_POINTS)
-        self._state.samples = {str(record.id): Sample.of(record) for record in records}
+        self._state.samples = {str(record.id): take_sample(record) for record in records}
         self._file.write(self._state)
         self._dirty = False
         self._unflushed = 0
