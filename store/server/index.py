@@ -24,8 +24,7 @@ from store.errors import (
     StoreUnavailable,
 )
 from store.location import NAME, IndexBase, base_name, next_name, owner_id
-from store.server.calls import AlreadyThere, ServerCalls, redact
-from store.server.engine import ServerEngine
+from store.server.engine import AlreadyThere, ServerCalls, ServerEngine, redact
 from store.types import CollectionInfo, Schema
 
 _TIMEOUT = 60
