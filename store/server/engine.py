@@ -29,6 +29,18 @@ _T = TypeVar("_T")
 _ATTEMPTS = 4
 #: Statuses that pass: too many requests, bad gateway, unavailable, gateway timeout.
 _TRANSIENT = frozenset((429, 502, 503, 504))
+#: Where what the collection is lies in its metadata.
+METADATA = "lusifer"
+_FACET_VALUES = 1_000_000
+
+_IndexParams: TypeAlias = models.KeywordIndexParams | models.IntegerIndexParams | models.FloatIndexParams
+
+INDEX_PARAMS: dict[str, _IndexParams] = {
+    "keyword": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD),
+    "prefix": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, prefix=True),
+    "integer": models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=True, range=True),
+    "float": models.FloatIndexParams(type=models.FloatIndexType.FLOAT),
+}
 
 
 class AlreadyThere(StoreError):  # noqa: N818
@@ -107,85 +119,6 @@ def redact(url: str) -> str:
         return url if "@" not in url else "the address given"
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
-
-
-# Our points, conditions and schema in qdrant-client's words, and its points in ours.
-
-_IndexParams: TypeAlias = models.KeywordIndexParams | models.IntegerIndexParams | models.FloatIndexParams
-
-INDEX_PARAMS: dict[str, _IndexParams] = {
-    "keyword": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD),
-    "prefix": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, prefix=True),
-    "integer": models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=True, range=True),
-    "float": models.FloatIndexParams(type=models.FloatIndexType.FLOAT),
-}
-
-
-def vector_params(schema: Schema) -> models.VectorParams:
-    """Describe the dense vectors."""
-    return models.VectorParams(size=schema.dimensions, distance=models.Distance.COSINE)
-
-
-def sparse_params() -> models.SparseVectorParams:
-    """Describe the lexical vectors: the server multiplies them with IDF."""
-    return models.SparseVectorParams(modifier=models.Modifier.IDF)
-
-
-def to_point(points: Points, row: int) -> models.PointStruct:
-    """Make one point; a text without words has no lexical vector."""
-    vectors: dict[str, list[float] | models.SparseVector] = {DENSE: points.dense[row].tolist()}
-    indices, weights = points.lexical[row]
-    if len(indices):
-        vectors[LEXICAL] = models.SparseVector(indices=indices.tolist(), values=weights.tolist())
-    return models.PointStruct(
-        id=points.ids[row], vector=cast("models.VectorStruct", vectors), payload=points.payloads[row]
-    )
-
-
-def to_query(probe: Probe) -> list[float] | models.SparseVector:
-    """Make the vector that is searched for."""
-    if isinstance(probe.vector, tuple):
-        indices, weights = probe.vector
-        return models.SparseVector(indices=indices.tolist(), values=weights.tolist())
-    return cast("list[float]", probe.vector.tolist())
-
-
-def to_record(point: models.Record) -> Record:
-    """Take over a point that was fetched."""
-    dense: Vector | None = None
-    if point.vector is not None:
-        dense = np.array(cast("dict[str, list[float]]", point.vector)[DENSE], np.float32)
-    return Record(UUID(str(point.id)), point.payload or {}, dense)
-
-
-def to_filter(condition: Condition) -> models.Filter | None:
-    """Say a condition in the server's words; None for everything."""
-    if condition.is_empty:
-        return None
-    must = [_to_condition(term) for term in condition.filter.terms()]
-    if condition.ids is not None:
-        must.append(models.HasIdCondition(has_id=[str(id) for id in condition.ids]))
-    return models.Filter(must=must, must_not=[_to_condition(term) for term in condition.exclusions()])
-
-
-def _to_condition(term: Term) -> models.Condition:
-    if isinstance(term, OneOf):
-        return models.FieldCondition(
-            key=term.field, match=models.MatchAny(any=cast("list[str]", list(term.values)))
-        )
-    if isinstance(term, Between):
-        return models.FieldCondition(key=term.field, range=models.Range(gte=term.least, lte=term.greatest))
-    return models.Filter(
-        should=[
-            models.FieldCondition(key=term.field, match=models.MatchValue(value=term.itself)),
-            models.FieldCondition(key=term.field, match=models.MatchPrefix(prefix=term.prefix)),
-        ]
-    )
-
-
-#: Where what the collection is lies in its metadata.
-METADATA = "lusifer"
-_FACET_VALUES = 1_000_000
 
 
 class ServerEngine:
@@ -344,3 +277,65 @@ class ServerEngine:
 
     def close(self) -> None:
         """Nothing to do: others may use the client."""
+
+
+def vector_params(schema: Schema) -> models.VectorParams:
+    """Describe the dense vectors."""
+    return models.VectorParams(size=schema.dimensions, distance=models.Distance.COSINE)
+
+
+def sparse_params() -> models.SparseVectorParams:
+    """Describe the lexical vectors: the server multiplies them with IDF."""
+    return models.SparseVectorParams(modifier=models.Modifier.IDF)
+
+
+def to_point(points: Points, row: int) -> models.PointStruct:
+    """Make one point; a text without words has no lexical vector."""
+    vectors: dict[str, list[float] | models.SparseVector] = {DENSE: points.dense[row].tolist()}
+    indices, weights = points.lexical[row]
+    if len(indices):
+        vectors[LEXICAL] = models.SparseVector(indices=indices.tolist(), values=weights.tolist())
+    return models.PointStruct(
+        id=points.ids[row], vector=cast("models.VectorStruct", vectors), payload=points.payloads[row]
+    )
+
+
+def to_query(probe: Probe) -> list[float] | models.SparseVector:
+    """Make the vector that is searched for."""
+    if isinstance(probe.vector, tuple):
+        indices, weights = probe.vector
+        return models.SparseVector(indices=indices.tolist(), values=weights.tolist())
+    return cast("list[float]", probe.vector.tolist())
+
+
+def to_record(point: models.Record) -> Record:
+    """Take over a point that was fetched."""
+    dense: Vector | None = None
+    if point.vector is not None:
+        dense = np.array(cast("dict[str, list[float]]", point.vector)[DENSE], np.float32)
+    return Record(UUID(str(point.id)), point.payload or {}, dense)
+
+
+def to_filter(condition: Condition) -> models.Filter | None:
+    """Say a condition in the server's words; None for everything."""
+    if condition.is_empty:
+        return None
+    must = [_to_condition(term) for term in condition.filter.terms()]
+    if condition.ids is not None:
+        must.append(models.HasIdCondition(has_id=[str(id) for id in condition.ids]))
+    return models.Filter(must=must, must_not=[_to_condition(term) for term in condition.exclusions()])
+
+
+def _to_condition(term: Term) -> models.Condition:
+    if isinstance(term, OneOf):
+        return models.FieldCondition(
+            key=term.field, match=models.MatchAny(any=cast("list[str]", list(term.values)))
+        )
+    if isinstance(term, Between):
+        return models.FieldCondition(key=term.field, range=models.Range(gte=term.least, lte=term.greatest))
+    return models.Filter(
+        should=[
+            models.FieldCondition(key=term.field, match=models.MatchValue(value=term.itself)),
+            models.FieldCondition(key=term.field, match=models.MatchPrefix(prefix=term.prefix)),
+        ]
+    )
