@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from common.languages import LANGUAGES
 from indexer.manifest import Manifest
 from indexer.report import Problem, describe_problems, printable
 from lusifer.embedder import DEFAULT_MODEL
-from lusifer.languages import LANGUAGES
 from store.errors import StoreError, StoreMissing
 from store.location import CollectionInfo, IndexLocation
 from store.types import Filter
@@ -66,8 +66,9 @@ def take_status(location: IndexLocation, data: str) -> Status:
         ManifestDamaged: the manifest cannot be read.
     """
     current = location.current()
+    if current is None:
+        location.open().close()  # raises with the reason
     if current is None or not Manifest.exists(location.manifest_folder(current)):
-        location.open().close()  # says why, where there is a reason
         raise StoreMissing(f"nothing is indexed from {data}", hint="index a folder: lusifer index PATH")
     with Manifest.open(location.manifest_folder(current)) as manifest:
         records, roots = manifest.under(), manifest.roots()

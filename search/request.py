@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lusifer.languages import CODES
+from common.languages import CODES
 from search.errors import RequestError
 from store.types import Filter
 

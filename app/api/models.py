@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lusifer.languages import CODES
+from common.languages import CODES
 from search.request import SearchRequest
 from search.result import DocumentRef
 

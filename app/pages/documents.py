@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse
 from app.pages.query import PageQuery
 from app.pages.rendering import common_root, get_pages, language_of, short_path
 from app.state import StateDep
-from lusifer.languages import Language
+from common.languages import Language
 from search.documents import DocumentText, list_documents, read_document
 from search.request import check_languages
 from search.snippets import Run, Span, make_runs, snap_to_words

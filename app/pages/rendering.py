@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from app import program_version
 from app.problems import Problem, request_id
-from lusifer.languages import LANGUAGES, Language
+from common.languages import LANGUAGES, Language
 
 _APP = Path(__file__).parent.parent
 STATIC = _APP / "static"

@@ -14,7 +14,7 @@ from app.pages.query import PAGE_SIZE, PageQuery
 from app.pages.rendering import common_root, get_pages, language_of, short_path
 from app.problems import Problem, describe
 from app.state import StateDep
-from lusifer.languages import Language
+from common.languages import Language
 from search.documents import Inventory, take_inventory
 from search.errors import RequestError
 from search.result import Hit, Passage, SearchResult
