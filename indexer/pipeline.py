@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexer.errors import ManifestDamaged, UsageError
-from indexer.extract import Registry, default_registry
+from indexer.extract import EXTRACTORS, Registry
 from indexer.manifest import Manifest, Record
 from indexer.plan import make_plan
 from indexer.reader import Reader
@@ -66,7 +66,7 @@ class Indexer:
         self._choose_model = choose_model
         self._options = options or Options()
         self._observer = observer or Observer()
-        self._registry = self._options.registry or default_registry()
+        self._registry = self._options.registry or Registry.with_plugins(EXTRACTORS)
 
     def run(self, paths: Sequence[Path] = (), *, rebuild: bool = False) -> Report:
         """Index what is new or changed under the paths and remove what is gone.
