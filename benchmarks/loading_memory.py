@@ -25,7 +25,7 @@ WIDTH, INNER, HEADS, KEY_HEADS, HEAD, RANK = 1024, 4096, 8, 2, 128, 16
 LAYER_MEGABYTES = 30.3
 LOAD = """
 import json, pathlib, re, sys, time
-import lusifer.checkpoints.torch_weights, transformers.models.mistral.modeling_mistral
+import lusifer.torch_backend, transformers.models.mistral.modeling_mistral
 import transformers.models.xlm_roberta.modeling_xlm_roberta
 from lusifer import Embedder
 def peak():  # not getrusage, whose maximum a child inherits from its parent

@@ -1,25 +1,20 @@
-"""What can go wrong while indexing, as exceptions a caller can show to a person.
+"""What can go wrong while indexing.
 
 IndexerError
 ├── UsageError        what was asked for cannot be done: a path that does not exist, nothing to index
 ├── ManifestDamaged   the record of what was indexed cannot be read
 ├── AlreadyRunning    another indexer works on the same data folder
-└── ExtractionFailed  one file cannot be turned into text; data in the manifest, never the end of a run
+└── ExtractionFailed  one file cannot be turned into text; noted in the manifest, never the end of a run
+    └── Unreadable    the same, for a cause that may pass (permissions)
 """
 
 from __future__ import annotations
 
+from common.errors import HintedError
 
-class IndexerError(Exception):
-    """A problem with a remedy: ``message`` says what happened to which object, ``hint`` what to do."""
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"{self.message}. {self.hint}" if self.hint else self.message
+class IndexerError(HintedError):
+    """Indexing cannot go on."""
 
 
 class UsageError(IndexerError):
@@ -35,13 +30,13 @@ class AlreadyRunning(IndexerError):  # noqa: N818 - named for what happened
 
 
 class ExtractionFailed(IndexerError):  # noqa: N818 - named for what happened
-    """A file cannot be read as text.
+    """A file cannot be read as text."""
 
-    Attributes:
-        retry: true when the cause may pass without the file changing (permissions, a missing library), so
-            that the next run tries again.
-    """
+    #: Whether the next run tries again although the file is as it was.
+    retry = False
 
-    def __init__(self, reason: str, *, retry: bool = False) -> None:
-        super().__init__(reason)
-        self.retry = retry
+
+class Unreadable(ExtractionFailed):
+    """A file cannot be read as text now: the cause, such as permissions, may pass."""
+
+    retry = True

@@ -1,8 +1,7 @@
-"""The record of what was indexed: one SQLite file in the data folder, every change one transaction.
+"""What a collection holds: one SQLite file beside it, every change one transaction.
 
 A document is written down as pending before its chunks go to the store and as indexed after they are durable
-there, so that whatever interrupts a run, the next one knows what to do again. Must not know how documents are
-read or stored.
+there: after an interruption the next run knows what to do again.
 """
 
 from __future__ import annotations
@@ -20,16 +19,14 @@ from indexer.errors import IndexerError, ManifestDamaged
 State = Literal["indexed", "pending", "skipped", "failed"]
 
 FILE = "manifest.sqlite"
-#: The record of another model's index while that is being made.
-STAGED = "manifest.next.sqlite"
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE documents (
     id TEXT PRIMARY KEY, path TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     checked_ns INTEGER NOT NULL, version TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('indexed', 'pending', 'skipped', 'failed')),
-    reason TEXT NOT NULL, retry INTEGER NOT NULL, language TEXT NOT NULL, confidence REAL NOT NULL,
-    title TEXT NOT NULL, chunks INTEGER NOT NULL, indexed_at REAL NOT NULL
+    reason TEXT NOT NULL, retry INTEGER NOT NULL, language TEXT NOT NULL,
+    title TEXT NOT NULL, chunks INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX documents_by_path ON documents (path);
 CREATE TABLE roots (path TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -41,7 +38,7 @@ _CREATE = f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of one document.
+    """What is remembered of one document.
 
     Attributes:
         id: 32 hexadecimal digits, made of the path.
@@ -54,10 +51,8 @@ class Record:
         reason: why it was skipped or failed.
         retry: whether a failure may pass without the file changing.
         language: ISO 639-1 code.
-        confidence: of the language, 0 to 1.
         title: the document's.
         chunks: how many it has in the store.
-        indexed_at: seconds since the epoch.
     """
 
     id: str
@@ -70,10 +65,13 @@ class Record:
     reason: str = ""
     retry: bool = False
     language: str = ""
-    confidence: float = 0.0
     title: str = ""
     chunks: int = 0
-    indexed_at: float = 0.0
+
+    @property
+    def may_have_chunks(self) -> bool:
+        """Whether the store may hold chunks of the document."""
+        return self.state in ("indexed", "pending")
 
 
 _COLUMNS = ", ".join(field.name for field in fields(Record))
@@ -93,20 +91,20 @@ class Manifest:
         self._path = path
 
     @classmethod
-    def open(cls, data: Path, file: str = FILE) -> Manifest:
-        """Open the data folder's manifest, or make an empty one.
+    def open(cls, folder: Path) -> Manifest:
+        """Open a folder's manifest, or make an empty one.
 
         Raises:
-            ManifestDamaged: it is not readable, or was written by a later version.
-            IndexerError: the data folder cannot be written.
+            ManifestDamaged: it is not readable, or was written by another version.
+            IndexerError: the folder cannot be written.
         """
-        path = data / file
+        path = folder / FILE
         try:
-            data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
         except (OSError, sqlite3.OperationalError) as error:
             raise IndexerError(
-                f"the data folder {data} cannot be written: {error}", hint="choose another with --data"
+                f"the folder {folder} cannot be written: {error}", hint="choose another with --data"
             ) from error
         manifest = cls(connection, path)
         try:
@@ -117,20 +115,15 @@ class Manifest:
         return manifest
 
     @classmethod
-    def exists(cls, data: Path, file: str = FILE) -> bool:
-        """Tell whether the data folder has a manifest."""
-        return (data / file).is_file()
+    def exists(cls, folder: Path) -> bool:
+        """Tell whether a folder has a manifest."""
+        return (folder / FILE).is_file()
 
     @classmethod
-    def delete(cls, data: Path, file: str = FILE) -> None:
+    def delete(cls, folder: Path) -> None:
         """Remove the manifest's files."""
         for suffix in ("", "-wal", "-shm"):
-            (data / f"{file}{suffix}").unlink(missing_ok=True)
-
-    @property
-    def data(self) -> Path:
-        """The data folder."""
-        return self._path.parent
+            (folder / f"{FILE}{suffix}").unlink(missing_ok=True)
 
     def _prepare(self) -> None:
         with self._guarded():
@@ -142,7 +135,7 @@ class Manifest:
             elif version != _VERSION:
                 raise ManifestDamaged(
                     f"the manifest {self._path} is of version {version}, this program reads {_VERSION}",
-                    hint="use the program that made it, or make the index anew: lusifer index --rebuild PATH",
+                    hint="use the program that made it, or index again: lusifer index --rebuild PATH",
                 )
             self._connection.execute(f"{_SELECT} LIMIT 1").fetchone()
 
@@ -170,7 +163,7 @@ class Manifest:
         except sqlite3.DatabaseError as error:
             raise ManifestDamaged(
                 f"the manifest {self._path} is damaged: {error}",
-                hint="make the index anew: lusifer index --rebuild PATH",
+                hint="index again: lusifer index --rebuild PATH",
             ) from error
 
     @contextmanager
@@ -219,30 +212,17 @@ class Manifest:
             else:
                 connection.executemany(f"{query} AND id = ?", [(identifier,) for identifier in identifiers])
 
-    def clear(self) -> None:
-        """Forget all documents and what they were made with; the roots stay."""
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM documents")
-            connection.execute("DELETE FROM facts")
-
-    def adopt(self, file: str) -> None:
-        """Take over what another manifest of the data folder says, roots beside our own, all at once."""
-        with self._guarded() as connection:
-            connection.execute("ATTACH ? AS other", (str(self.data / file),))
-        try:
-            with self._transaction() as connection:
-                for table in ("documents", "facts"):
-                    connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
-                    connection.execute(f"INSERT INTO {table} SELECT * FROM other.{table}")  # noqa: S608
-                connection.execute("INSERT OR IGNORE INTO roots SELECT path FROM other.roots")
-        finally:
-            with self._guarded() as connection:
-                connection.execute("DETACH other")
-
     def roots(self) -> list[str]:
         """Return the paths that were named to the indexer."""
         with self._guarded() as connection:
             return [str(row[0]) for row in connection.execute("SELECT path FROM roots ORDER BY path")]
+
+    def set_roots(self, roots: Iterable[str]) -> None:
+        """Remember these paths only."""
+        if sorted(set(roots)) != self.roots():
+            with self._transaction() as connection:
+                connection.execute("DELETE FROM roots")
+                connection.executemany("INSERT INTO roots VALUES (?)", [(root,) for root in set(roots)])
 
     def add_roots(self, roots: Iterable[str]) -> None:
         """Remember paths that were named."""

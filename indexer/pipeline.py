@@ -1,61 +1,31 @@
-"""One run of the indexer: walk, compare with the manifest, read what changed, store it, remember it.
+"""One run of the indexer: which collection, which files, what changed; then read, store and remember it.
 
-Safe to interrupt anywhere and to run again. Must not know the command line, nor engines and models.
+Safe to interrupt anywhere and to run again. A collection and its manifest belong together: a change of model
+or a rebuild fills another collection with a manifest of its own beside the current one and then switches, so
+that whatever interrupts it, the current one is as it was and the next such run goes on.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from indexer.errors import ExtractionFailed, UsageError
+from indexer.errors import ManifestDamaged, UsageError
 from indexer.extract import Registry, default_registry
-from indexer.manifest import STAGED, Manifest, Record
-from indexer.plan import Plan, Task, make_plan, reconcile
-from indexer.reader import hash_content, read_content, read_document
-from indexer.reindex import check_nothing_is_lost, known_roots, settle, staged, switch
-from indexer.report import Problem, Report
-from indexer.session import Backends, Session
+from indexer.manifest import Manifest, Record
+from indexer.plan import make_plan
+from indexer.reader import Reader
+from indexer.report import Observer, Problem, Report
+from indexer.session import Model, Session
 from indexer.text.language import LanguageFinder
-from indexer.walk import Rejected, Walk, identify, resolve_roots, show_path, walk
-from indexer.writer import Writer, make_record
-
-NO_TEXT = "no text in it"
-
-
-class Observer(Protocol):
-    """Hears how a run goes on."""
-
-    def planned(self, files: int, size: int) -> None:
-        """So many files, of so many bytes together, are going to be read."""
-
-    def read(self, name: str, size: int) -> None:
-        """A file was read."""
-
-    def stored(self, chunks: int) -> None:
-        """Chunks were embedded and stored."""
-
-    def replacing(self, model: str) -> None:
-        """The whole index is being made for another model, beside the one that is searched."""
-
-
-class Silent:
-    """An observer that does nothing."""
-
-    def planned(self, files: int, size: int) -> None:
-        pass
-
-    def read(self, name: str, size: int) -> None:
-        pass
-
-    def stored(self, chunks: int) -> None:
-        pass
-
-    def replacing(self, model: str) -> None:
-        pass
+from indexer.walk import Rejected, Walk, is_within, resolve_roots, show_path, walk
+from indexer.writer import Writer, forget, reconcile
+from lusifer.embedder import DEFAULT_MODEL
+from store.errors import StoreDamaged, StoreError, StoreMissing, StoreOutdated
+from store.location import CollectionInfo, IndexLocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +34,7 @@ class Options:
 
     Attributes:
         max_bytes: larger files are skipped.
-        exclude: a folder that is never indexed: the index itself.
+        exclude: an absolute folder that is never indexed: the index itself.
         registry: the extractors; the default ones if not given.
         languages: finds languages; the default way if not given.
     """
@@ -76,247 +46,262 @@ class Options:
 
 
 class Indexer:
-    """Brings the documents under some paths into the index.
+    """Brings documents into an index, and takes them out of it.
 
     Args:
-        manifest: the record of earlier runs; kept up to date.
-        backends: the model and the store.
+        location: where the index is.
+        choose_model: returns the model to index with, given the one that the current collection names.
         options: how to run.
         observer: hears of progress.
     """
 
     def __init__(
         self,
-        manifest: Manifest,
-        backends: Backends,
+        location: IndexLocation,
+        choose_model: Callable[[str], Model],
         options: Options | None = None,
         observer: Observer | None = None,
     ) -> None:
-        self._manifest = manifest
-        self._backends = backends
+        self._location = location
+        self._choose_model = choose_model
         self._options = options or Options()
-        self._observer = observer or Silent()
+        self._observer = observer or Observer()
         self._registry = self._options.registry or default_registry()
 
-    def run(self, paths: Sequence[Path]) -> Report:
+    def run(self, paths: Sequence[Path] = (), *, rebuild: bool = False) -> Report:
         """Index what is new or changed under the paths and remove what is gone.
 
-        Where another model made the index, everything in it and what the paths name is indexed anew with this
-        one, beside it, and takes its place when it is complete.
+        Where another model made the index, everything in it is indexed again with this one.
+
+        Args:
+            paths: files and folders; those of earlier runs if there are none.
+            rebuild: index everything again, whatever made the index and whatever state it is in.
 
         Raises:
-            UsageError: a path does not exist, or the model cannot be changed now.
+            UsageError: a path does not exist, none is known, or the model cannot be changed now.
             StoreError, LusiferError, IndexerError: the index or the model cannot be used.
         """
         started = time.monotonic()
-        roots = resolve_roots(paths)
-        session = Session(self._backends, self._manifest)
-        try:
-            settle(self._manifest, session.find_store(), self._backends)
-            bring = self._replace if session.is_other_model else self._update
-            report = bring(session, roots)
-        finally:
-            session.close()
+        named = resolve_roots(paths)
+        current = self._find_current(rebuild)
+        session = Session(self._choose_model(current.schema.model if current else ""))
+        if current is None:
+            # Nothing is searched yet, so the collection can be searched while it is filled.
+            self._require(named)
+            building = self._location.build(session.schema, fresh=rebuild)
+            current = self._find_current(rebuild)
+            if current is None:
+                self._location.switch(building)
+                current, rebuild = building, False
+        with self._open_manifest(current, rebuild) as manifest:
+            if manifest and not rebuild and session.made(current, manifest):
+                report = self._update(current, manifest, session, named)
+            else:
+                report = self._replace(manifest, session, named, rebuild)
         report.seconds = time.monotonic() - started
         return report
 
-    def _update(self, session: Session, roots: Sequence[Path], found: Walk | None = None) -> Report:
-        """Bring a session's index up to date under the roots; all of it, if what was found is given."""
-        names = [show_path(root) for root in roots]
-        run = _Run(self, session)
-        run.prepare(names)
-        records = (
-            [record for name in names for record in self._manifest.under(name)]
-            if found is None
-            else self._manifest.under()
-        )
-        with run.writer:
-            run.carry_out(make_plan(self._walk(roots) if found is None else found, records))
-        return run.report
+    def remove(self, paths: Sequence[Path]) -> int:
+        """Remove the documents at or below some paths from the index, whether or not their files exist.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            UsageError: nothing below a path is indexed.
+            StoreMissing: nothing is indexed.
+        """
+        current = self._location.current()
+        if current is None:
+            raise StoreMissing("nothing is indexed", hint="index a folder: lusifer index PATH")
+        removed = 0
+        with (
+            Manifest.open(self._location.manifest_folder(current)) as manifest,
+            closing(self._location.open(current)) as store,
+        ):
+            for path in map(show_path, (path.expanduser().resolve() for path in paths)):
+                records = manifest.under(path)
+                if not records:
+                    raise UsageError(
+                        f"nothing at {path} is in the index", hint="lusifer status lists what is"
+                    )
+                removed += forget(store, manifest, records)
+                manifest.forget_root(path)
+        return removed
+
+    def _find_current(self, rebuild: bool) -> CollectionInfo | None:
+        """Return the current collection; one too damaged to tell what it is does not hinder a rebuild."""
+        try:
+            return self._location.current()
+        except StoreDamaged:
+            if not rebuild:
+                raise
+            return None
+
+    @contextmanager
+    def _open_manifest(self, current: CollectionInfo, rebuild: bool) -> Iterator[Manifest | None]:
+        """Open the current collection's manifest; a damaged one does not hinder a rebuild."""
+        try:
+            manifest = Manifest.open(self._location.manifest_folder(current))
+        except ManifestDamaged:
+            if not rebuild:
+                raise
+            yield None
+        else:
+            with manifest:
+                yield manifest
+
+    def _update(
+        self, current: CollectionInfo, manifest: Manifest, session: Session, named: Sequence[Path]
+    ) -> Report:
+        """Bring the current collection up to date under the roots."""
+        roots, gone = (named, []) if named else _known_roots(manifest)
+        self._require(roots)
+        paths = [show_path(root) for root in roots]
+        manifest.add_roots(paths)
+        report = self._fill(current, manifest, session, self._walk(roots), paths)
+        report.skipped += [
+            Problem(path, f"gone; its documents are kept, to remove them: lusifer remove {path}")
+            for path in gone
+        ]
+        self._location.sweep()
+        return report
+
+    def _replace(
+        self, former: Manifest | None, session: Session, named: Sequence[Path], rebuild: bool
+    ) -> Report:
+        """Fill another collection with all that the current one's manifest knows and switch to it."""
+        known, gone = _known_roots(former) if former else ([], [])
+        roots = resolve_roots([*known, *named])
+        self._require(roots)
+        found = self._walk(roots)
+        if former and not rebuild:
+            _check_nothing_is_lost(former, gone, found)
+        building = self._location.build(session.schema, fresh=rebuild)
+        self._observer.replacing(session.model.reference or DEFAULT_MODEL)
+        with self._open_building(building) as manifest:
+            manifest.set_roots([*map(show_path, roots), *gone])
+            report = self._fill(building, manifest, session, found, ["/"])
+        self._location.switch(building)
+        report.skipped += [Problem(path, "gone; it is not in the rebuilt index") for path in gone]
+        return report
+
+    def _open_building(self, building: CollectionInfo) -> Manifest:
+        """Open the manifest of a collection that is being built; a damaged one is begun again."""
+        folder = self._location.manifest_folder(building)
+        try:
+            return Manifest.open(folder)
+        except ManifestDamaged:
+            Manifest.delete(folder)
+            return Manifest.open(folder)
+
+    def _require(self, roots: Sequence[Path]) -> None:
+        """Refuse a run that is to index nothing.
+
+        Raises:
+            UsageError: there are no roots.
+            StoreOutdated: there are none, and what was indexed was indexed by a former version.
+        """
+        if roots:
+            return
+        try:
+            self._location.open().close()
+        except StoreOutdated:
+            raise
+        except StoreError:
+            pass
+        raise UsageError("there is nothing to index", hint="name files or folders: lusifer index PATH...")
 
     def _walk(self, roots: Sequence[Path]) -> Walk:
         return walk(
             roots,
             accepts=self._registry.accepts,
             max_bytes=self._options.max_bytes,
-            exclude=self._options.exclude and self._options.exclude.resolve(),
+            exclude=self._options.exclude,
+            owner=self._location.owner,
         )
 
-    def _replace(self, session: Session, roots: Sequence[Path]) -> Report:
-        """Index everything with a session's model, then switch to it."""
-        everything = resolve_roots([*known_roots(self._manifest), *roots])
-        found = self._walk(everything)
-        check_nothing_is_lost(self._manifest, found)
-        self._observer.replacing(self._backends.model_name or "lusifer-mini")
-        with staged(self._manifest, self._backends, session) as (manifest, backends):
-            beside = Session(backends, manifest)
-            try:
-                successor = Indexer(manifest, backends, self._options, self._observer)
-                report = successor._update(beside, everything, found)
-                # Also where no document is left to be stored.
-                _ = beside.store
-            finally:
-                beside.close()
-        switch(self._manifest, self._backends, session)
+    def _fill(
+        self,
+        collection: CollectionInfo,
+        manifest: Manifest,
+        session: Session,
+        found: Walk,
+        paths: Sequence[str],
+    ) -> Report:
+        """Make a collection hold what was found at and below some paths, and nothing else there."""
+        report, observer = Report(), self._observer
+
+        def count(chunks: int) -> None:
+            report.chunks += chunks
+            observer.stored(chunks)
+
+        reader = Reader(
+            self._registry, lambda: session.chunker_for(collection, manifest), self._options.languages
+        )
+        session.sign(collection, manifest)
+        with (
+            closing(self._location.open(collection)) as store,
+            Writer(store, manifest, lambda texts: session.embedder.embed_documents(texts), count) as writer,
+        ):
+            for path in paths:
+                reconcile(store, manifest, path, self._location.owner)
+            plan = make_plan(found, [record for path in paths for record in manifest.under(path)])
+            observer.planned(len(plan.reading), sum(file.size for file, _ in plan.reading))
+            report.deleted = forget(store, manifest, plan.gone)
+            for record in plan.known:
+                report.note(record)
+            for rejected, former in plan.rejected:
+                record = _make_record(rejected)
+                if record != former:
+                    writer.settle(record, former)
+                report.note(record)
+            for file, former in plan.reading:
+                record, chunks = reader.read(file, former)
+                if chunks:
+                    writer.put(record, chunks, former)
+                    report.indexed += 1
+                else:
+                    writer.settle(record, former)
+                    report.note(record)
+                observer.read(file.size)
+            writer.finish()
         return report
 
-    def rebuild(self, paths: Sequence[Path]) -> Report:
-        """Throw the index away and make it anew from the paths; raises as :meth:`run`."""
-        resolve_roots(paths)
-        self._backends.drop_store()
-        self._manifest.clear()
-        Manifest.delete(self._manifest.data, STAGED)
-        return self.run(paths)
 
-    def remove(self, path: Path) -> int:
-        """Remove the documents at or below a path from the index, whether or not their files exist.
-
-        Returns:
-            How many there were.
-
-        Raises:
-            UsageError: nothing below the path is indexed.
-        """
-        name = show_path(path.expanduser().resolve())
-        records = self._manifest.under(name)
-        if not records:
-            raise UsageError(f"nothing at {name} is in the index", hint="lusifer status lists what is")
-        session = Session(self._backends, self._manifest)
-        try:
-            with Writer(session, self._manifest, self._observer.stored) as writer:
-                writer.forget(records)
-        finally:
-            session.close()
-        self._manifest.forget_root(name)
-        return sum(record.state in ("indexed", "pending") for record in records)
+def _known_roots(manifest: Manifest) -> tuple[list[Path], list[str]]:
+    """Return the roots of earlier runs: those that are there, and those that are gone."""
+    roots = manifest.roots()
+    there = [root for root in roots if Path(root).exists()]
+    return [Path(root) for root in there], [root for root in roots if root not in there]
 
 
-class _Run:
-    """The state of one run."""
+def _check_nothing_is_lost(manifest: Manifest, gone: Sequence[str], found: Walk) -> None:
+    """Refuse a change of model while indexed documents cannot be read, since they would not be indexed again.
 
-    def __init__(self, indexer: Indexer, session: Session) -> None:
-        self.report = Report()
-        self._manifest = indexer._manifest
-        self._observer = indexer._observer
-        self._registry = indexer._registry
-        self._languages = indexer._options.languages
-        self._session = session
-        self.writer = Writer(session, self._manifest, self._count)
-
-    def _count(self, chunks: int) -> None:
-        self.report.chunks += chunks
-        self._observer.stored(chunks)
-
-    def prepare(self, names: list[str]) -> None:
-        """Make sure that the store is the one the manifest speaks of."""
-        store = self._session.find_store()
-        if store is not None and not self._session.is_same_model:
-            _ = self._session.store
-        reconcile(self._manifest, store, names)
-        self._manifest.add_roots(names)
-
-    def carry_out(self, plan: Plan) -> None:
-        self._observer.planned(len(plan.tasks), sum(task.candidate.size for task in plan.tasks))
-        self.report.deleted = sum(record.state in ("indexed", "pending") for record in plan.gone)
-        self.writer.forget(plan.gone)
-        for record in plan.known:
-            self._tell(record)
-        for rejected, previous in plan.rejected:
-            self._reject(rejected, previous)
-        for task in plan.tasks:
-            self._index(task)
-            self._observer.read(task.candidate.name, task.candidate.size)
-        self.writer.finish()
-
-    def _tell(self, record: Record) -> None:
-        """Report a file that is as it was."""
-        if record.state == "indexed":
-            self.report.unchanged += 1
-        elif record.state == "failed":
-            self.report.failed.append(Problem(record.path, record.reason))
-        else:
-            self.report.skipped.append(Problem(record.path, record.reason))
-
-    def _reject(self, rejected: Rejected, previous: Record | None) -> None:
-        record = Record(
-            id=identify(rejected.path),
-            path=rejected.name,
-            state="failed" if rejected.unreadable else "skipped",
-            reason=rejected.reason,
-            retry=rejected.unreadable,
+    Raises:
+        UsageError: names the folder.
+    """
+    for path in gone:
+        raise UsageError(
+            f"the model cannot be changed while {path} is gone: its documents would be lost",
+            hint=f"bring it back, or take it out of the index: lusifer remove {path}",
         )
-        if record != previous:
-            self.writer.settle(record, previous)
-        self._tell(record)
+    indexed = [record.path for record in manifest.under() if record.state == "indexed"]
+    for rejected in found.rejected:
+        if rejected.unreadable and any(is_within(path, rejected.path) for path in indexed):
+            raise UsageError(
+                f"the model cannot be changed while {rejected.path} cannot be read ({rejected.reason}): "
+                "its documents would be lost",
+                hint=f"make it readable, or take it out of the index: lusifer remove {rejected.path}",
+            )
 
-    def _index(self, task: Task) -> None:
-        """Read a file and hand it to the writer, or find that it need not be."""
-        checked_ns = time.time_ns()
-        version = ""
-        try:
-            content = read_content(task.candidate.path)
-            version = hash_content(content)
-            if self._is_unchanged(task, version):
-                self._keep(task, checked_ns)
-                return
-            extracted = self._registry.extract(task.candidate.path, content)
-        except ExtractionFailed as error:
-            self._give_up(task, checked_ns, version, error.message, retry=error.retry)
-            return
-        if not extracted.text.strip():
-            self._give_up(task, checked_ns, version, NO_TEXT, skip=True)
-            return
-        if self._languages is None:
-            self._languages = LanguageFinder()
-        document = read_document(
-            task.id,
-            task.candidate,
-            extracted,
-            version,
-            chunker=self._session.chunker,
-            languages=self._languages,
-        )
-        self.writer.put(document, make_record(document, checked_ns), task.record)
-        self.report.indexed += 1
 
-    @staticmethod
-    def _is_unchanged(task: Task, version: str) -> bool:
-        record = task.record
-        return (
-            record is not None
-            and record.version == version
-            and record.state != "pending"
-            and not record.retry
-        )
-
-    def _keep(self, task: Task, checked_ns: int) -> None:
-        """Note a new time of change of a file whose content is as it was."""
-        assert task.record is not None
-        candidate = task.candidate
-        record = replace(task.record, size=candidate.size, mtime_ns=candidate.mtime_ns, checked_ns=checked_ns)
-        self.writer.settle(record, task.record)
-        self._tell(record)
-
-    def _give_up(
-        self,
-        task: Task,
-        checked_ns: int,
-        version: str,
-        reason: str,
-        *,
-        retry: bool = False,
-        skip: bool = False,
-    ) -> None:
-        record = Record(
-            id=task.id,
-            path=task.candidate.name,
-            size=task.candidate.size,
-            mtime_ns=task.candidate.mtime_ns,
-            checked_ns=checked_ns,
-            version=version,
-            state="skipped" if skip else "failed",
-            reason=reason,
-            retry=retry,
-        )
-        self.writer.settle(record, task.record)
-        self._tell(record)
+def _make_record(rejected: Rejected) -> Record:
+    return Record(
+        id=rejected.id,
+        path=rejected.path,
+        state="failed" if rejected.unreadable else "skipped",
+        reason=rejected.reason,
+        retry=rejected.unreadable,
+    )

@@ -1,59 +1,118 @@
-"""Turn one file into a document ready to be embedded: text, title, language, chunks.
-
-Must not know the manifest, the model's vectors or the store.
-"""
+"""Turn one file into what is stored of it: the manifest's entry and the chunks to embed."""
 
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 
-from indexer.errors import ExtractionFailed
-from indexer.extract import Extracted
+from indexer.errors import ExtractionFailed, Unreadable
+from indexer.extract import Extracted, Registry
 from indexer.extract.base import EXTRACTION_VERSION
+from indexer.manifest import Record
 from indexer.text.chunk import Chunker
-from indexer.text.language import Language, LanguageFinder
-from indexer.walk import Candidate
+from indexer.text.language import LanguageFinder
+from indexer.walk import SourceFile, describe_refusal
 from store.types import Chunk
 
+NO_TEXT = "no text in it"
 _MAX_TITLE = 300
 _VERSION_PREFIX = f"{EXTRACTION_VERSION}."
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A file as it will be stored.
+class Reader:
+    """Reads files; what it needs for their texts is made when the first one is cut.
 
-    Attributes:
-        id: 32 hexadecimal digits.
-        candidate: the file.
-        version: hash of its content.
-        title: what it calls itself, or its file name.
-        language: of the whole.
-        chunks: in order.
+    Args:
+        registry: the extractors.
+        make_chunker: makes the chunker for the model, which has to be loaded for it.
+        languages: finds languages; the default way if not given.
     """
 
-    id: str
-    candidate: Candidate
-    version: str
-    title: str
-    language: Language
-    chunks: tuple[Chunk, ...]
+    def __init__(
+        self, registry: Registry, make_chunker: Callable[[], Chunker], languages: LanguageFinder | None = None
+    ) -> None:
+        self._registry = registry
+        self._make_chunker = make_chunker
+        self._given_languages = languages
+
+    def read(self, file: SourceFile, former: Record | None) -> tuple[Record, list[Chunk]]:
+        """Read a file, if its content is not what it was.
+
+        Args:
+            file: where it is.
+            former: what the manifest remembers of it.
+
+        Returns:
+            What the manifest is to remember, and the chunks to store. There are none where the content is as
+            it was, cannot be read or has no text: the entry's state says which.
+        """
+        entry = Record(file.id, file.path, file.size, file.mtime_ns, checked_ns=time.time_ns())
+        try:
+            content = read_content(file.file)
+            entry = replace(entry, version=hash_content(content))
+            if former is not None and _is_unchanged(former, entry.version):
+                return _checked_again(former, entry), []
+            extracted = self._registry.extract(file.file, content)
+        except ExtractionFailed as error:
+            return replace(entry, state="failed", reason=error.message, retry=error.retry), []
+        if not extracted.text.strip():
+            return replace(entry, state="skipped", reason=NO_TEXT), []
+        return self._cut(extracted, entry)
+
+    def _cut(self, extracted: Extracted, entry: Record) -> tuple[Record, list[Chunk]]:
+        """Cut a text into chunks and find their languages."""
+        text = extracted.text
+        path = PurePosixPath(entry.path)
+        title = extracted.title[:_MAX_TITLE] or path.stem
+        language = self._languages.of_document(text, extracted.language)
+        chunks = []
+        for position, passage in enumerate(self._chunker.split(text, extracted.headings)):
+            part = text[passage.start : passage.end]
+            chunks.append(
+                Chunk(
+                    id=identify_chunk(entry.id, entry.version, position),
+                    document_id=entry.id,
+                    version=entry.version,
+                    position=position,
+                    start=passage.start,
+                    end=passage.end,
+                    text=part,
+                    heading=passage.heading,
+                    language=self._languages.of_passage(part, language).code,
+                    path=entry.path,
+                    folder=str(path.parent),
+                    title=title,
+                    document_language=language.code,
+                    modified=entry.mtime_ns / 1e9,
+                )
+            )
+        entry = replace(entry, state="indexed", language=language.code, title=title, chunks=len(chunks))
+        return entry, chunks
+
+    @cached_property
+    def _chunker(self) -> Chunker:
+        return self._make_chunker()
+
+    @cached_property
+    def _languages(self) -> LanguageFinder:
+        return self._given_languages or LanguageFinder()
 
 
-def read_content(path: Path) -> bytes:
+def read_content(file: Path) -> bytes:
     """Read a file whole.
 
     Raises:
-        ExtractionFailed: the operating system refuses.
+        Unreadable: the operating system refuses.
     """
     try:
-        return path.read_bytes()
+        return file.read_bytes()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ExtractionFailed(f"cannot be read: {reason}", retry=True) from error
+        raise Unreadable(describe_refusal(error)) from error
 
 
 def hash_content(content: bytes) -> str:
@@ -66,45 +125,15 @@ def is_current(version: str) -> bool:
     return version.startswith(_VERSION_PREFIX)
 
 
-def read_document(
-    id: str,
-    candidate: Candidate,
-    extracted: Extracted,
-    version: str,
-    *,
-    chunker: Chunker,
-    languages: LanguageFinder,
-) -> Document:
-    """Cut an extracted text into chunks and find their languages."""
-    text = extracted.text
-    title = extracted.title[:_MAX_TITLE] or Path(candidate.name).stem
-    language = languages.of_document(text, extracted.language)
-    chunks = []
-    for position, passage in enumerate(chunker.split(text, extracted.headings)):
-        part = text[passage.start : passage.end]
-        found = languages.of_passage(part, language)
-        chunks.append(
-            Chunk(
-                id=identify_chunk(id, version, position),
-                document_id=id,
-                version=version,
-                position=position,
-                start=passage.start,
-                end=passage.end,
-                text=part,
-                heading=passage.heading,
-                language=found.code,
-                language_confidence=found.confidence,
-                path=candidate.name,
-                folder=candidate.name.rpartition("/")[0] or "/",
-                title=title,
-                document_language=language.code,
-                modified=candidate.mtime_ns / 1e9,
-            )
-        )
-    return Document(id, candidate, version, title, language, tuple(chunks))
-
-
 def identify_chunk(document_id: str, version: str, position: int) -> str:
     """Return a chunk's UUID: the same for the same passage of the same version of a document."""
     return str(uuid.uuid5(uuid.UUID(document_id), f"{version}/{position}"))
+
+
+def _is_unchanged(former: Record, version: str) -> bool:
+    return former.version == version and former.state != "pending" and not former.retry
+
+
+def _checked_again(former: Record, entry: Record) -> Record:
+    """Return the entry of a file whose time of change is another, its content the same."""
+    return replace(former, size=entry.size, mtime_ns=entry.mtime_ns, checked_ns=entry.checked_ns)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from indexer.manifest import STAGED, Manifest
-from indexer.model import SHIPPED
-from indexer.report import Problem, group_reasons, printable
+from indexer.manifest import Manifest
+from indexer.report import Problem, printable
+from lusifer.embedder import DEFAULT_MODEL
 from lusifer.languages import LANGUAGES
 from store.errors import StoreError, StoreMissing
-from store.types import Schema, Store
+from store.location import CollectionInfo, IndexLocation
+from store.types import Filter
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Status:
         failed: files that cannot be read.
         roots: paths that were indexed.
         model: as it was named; empty for the shipped one.
-        fingerprint: of the collection; empty if there is none.
+        fingerprint: of the collection.
         problem: what is wrong with the store; empty if nothing is.
-        successor: the model for which the index is being made anew; None if it is not.
+        successor: the model with which the index is being built again; None if it is not.
         successor_documents: how many documents that has so far.
     """
 
@@ -57,18 +57,25 @@ class Status:
         return asdict(self)
 
 
-def take_status(data: Path, manifest: Manifest, open_store: Callable[[Schema | None], Store]) -> Status:
-    """Read the manifest and ask the store.
+def take_status(location: IndexLocation, data: str) -> Status:
+    """Read the manifests and ask the store.
 
     Raises:
+        StoreMissing: nothing is indexed.
+        StoreError: it cannot be told what is.
         ManifestDamaged: the manifest cannot be read.
     """
-    records = manifest.under()
+    current = location.current()
+    if current is None or not Manifest.exists(location.manifest_folder(current)):
+        location.open().close()  # says why, where there is a reason
+        raise StoreMissing(f"nothing is indexed from {data}", hint="index a folder: lusifer index PATH")
+    with Manifest.open(location.manifest_folder(current)) as manifest:
+        records, roots = manifest.under(), manifest.roots()
     indexed = [record for record in records if record.state == "indexed"]
-    stored, fingerprint, problem = _ask_store(open_store)
-    successor, successor_documents = _successor(data)
+    stored, problem = _count_stored(location, current)
+    successor, successor_documents = _find_successor(location)
     return Status(
-        data=str(data),
+        data=data,
         documents=len(indexed),
         pending=sum(record.state == "pending" for record in records),
         chunks=sum(record.chunks for record in indexed),
@@ -76,36 +83,34 @@ def take_status(data: Path, manifest: Manifest, open_store: Callable[[Schema | N
         languages=dict(Counter(record.language for record in indexed).most_common()),
         skipped=[Problem(record.path, record.reason) for record in records if record.state == "skipped"],
         failed=[Problem(record.path, record.reason) for record in records if record.state == "failed"],
-        roots=manifest.roots(),
-        model=manifest.facts().get("model", ""),
-        fingerprint=fingerprint,
+        roots=roots,
+        model=current.schema.model,
+        fingerprint=current.schema.fingerprint,
         problem=problem,
         successor=successor,
         successor_documents=successor_documents,
     )
 
 
-def _successor(data: Path) -> tuple[str | None, int]:
-    if not Manifest.exists(data, STAGED):
-        return None, 0
-    with Manifest.open(data, STAGED) as manifest:
-        documents = sum(record.state == "indexed" for record in manifest.under())
-        return manifest.facts().get("model", ""), documents
+def _find_successor(location: IndexLocation) -> tuple[str | None, int]:
+    for building in location.unfinished():
+        folder = location.manifest_folder(building)
+        if Manifest.exists(folder):
+            with Manifest.open(folder) as manifest:
+                documents = sum(record.state == "indexed" for record in manifest.under())
+            return building.schema.model, documents
+    return None, 0
 
 
-def _ask_store(open_store: Callable[[Schema | None], Store]) -> tuple[int | None, str, str]:
+def _count_stored(location: IndexLocation, current: CollectionInfo) -> tuple[int | None, str]:
     try:
-        store = open_store(None)
-    except StoreMissing:
-        return 0, "", ""
+        store = location.open(current)
+        try:
+            return store.count(Filter(owner=location.owner)), ""
+        finally:
+            store.close()
     except StoreError as error:
-        return None, "", str(error)
-    try:
-        return store.count(), store.schema.fingerprint, ""
-    except StoreError as error:
-        return None, "", str(error)
-    finally:
-        store.close()
+        return None, str(error)
 
 
 def describe(status: Status) -> Iterator[str]:
@@ -116,13 +121,12 @@ def describe(status: Status) -> Iterator[str]:
         yield f"  {number:>8,}  {LANGUAGES[code].name} ({code})"
     for root in status.roots:
         yield f"Indexed path  {printable(root)}"
-    if status.fingerprint:
-        yield f"Model         {status.model or f'{SHIPPED} (shipped)'}, collection {status.fingerprint}"
+    yield f"Model         {status.model or f'{DEFAULT_MODEL} (shipped)'}, collection {status.fingerprint}"
     yield from describe_problems(status.skipped, status.failed)
     if status.pending:
         yield f"Pending       {status.pending:,} documents of an interrupted run: run lusifer index again"
     if status.successor is not None:
-        model = status.successor or SHIPPED
+        model = status.successor or DEFAULT_MODEL
         yield (
             f"Next model    {model}, {status.successor_documents:,} documents so far: "
             f"lusifer index --model {model} completes it"
@@ -132,13 +136,13 @@ def describe(status: Status) -> Iterator[str]:
     elif not status.pending and status.stored_chunks != status.chunks:
         yield (
             f"Store         holds {status.stored_chunks:,} chunks, not {status.chunks:,}: "
-            "run lusifer index again to mend it"
+            "run lusifer index again to repair it"
         )
 
 
 def describe_problems(skipped: list[Problem], failed: list[Problem]) -> Iterator[str]:
     """Yield lines about files that are not in the index: skipped ones by reason, failed ones each."""
-    for reason, number in group_reasons(skipped):
+    for reason, number in Counter(problem.reason for problem in skipped).most_common():
         yield f"Skipped       {number:,}: {printable(reason)}"
     for problem in failed:
         yield f"Failed        {printable(problem.path)}: {printable(problem.reason)}"

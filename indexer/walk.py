@@ -2,7 +2,9 @@
 
 Hidden files and folders are passed over in silence, as are those that a ``.lusiferignore`` file (the syntax
 of ``.gitignore``) names. Links to files are followed; links to folders are not, so that a walk ends and
-never leaves the folder that was named. Must not read documents nor know what was indexed before.
+never leaves the folder that was named. No document is opened.
+
+A document's *path* is the absolute path as it is shown and stored, a string; *file* is where it lies.
 """
 
 from __future__ import annotations
@@ -19,41 +21,24 @@ from pathspec import GitIgnoreSpec
 
 from indexer.errors import UsageError
 
-# Names of documents: how a path is shown and how it becomes a document's id. Must not open anything.
-
-
-def show_path(path: Path) -> str:
-    """Return an absolute path as it is stored and shown: ``/`` as separator, NFC, always valid Unicode."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace") if os.name == "posix" else path.as_posix()
-    return unicodedata.normalize("NFC", text)
-
-
-def identify(path: Path) -> str:
-    """Return a document's id, 32 hexadecimal digits made of its path alone."""
-    return hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest()
-
-
-def is_within(path: str, folder: str) -> bool:
-    """Tell whether a shown path is the folder (or file) itself or lies below it."""
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
-
-
 IGNORE_FILE = ".lusiferignore"
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class SourceFile:
     """A file to index.
 
     Attributes:
-        path: where it is.
-        name: the path as shown and stored.
+        file: where it is.
+        id: the document's id.
+        path: the document's path.
         size: in bytes.
         mtime_ns: time of last change.
     """
 
-    path: Path
-    name: str
+    file: Path
+    id: str
+    path: str
     size: int
     mtime_ns: int
 
@@ -63,24 +48,57 @@ class Rejected:
     """A file or folder left out, or a folder that cannot be read.
 
     Attributes:
-        path: where it is.
-        name: the path as shown.
+        id: the id its document would have.
+        path: the path as shown.
         reason: why.
         unreadable: true if what lies there is unknown, so that its documents must not count as deleted.
     """
 
-    path: Path
-    name: str
+    id: str
+    path: str
     reason: str
     unreadable: bool = False
 
 
 @dataclass(slots=True)
 class Walk:
-    """What was found under some paths, in order of path."""
+    """What was found under some roots, in order of path.
 
-    candidates: list[Candidate] = field(default_factory=list)
+    Attributes:
+        files: those to index.
+        rejected: what is left out.
+        owner: id of the data folder that indexes them.
+    """
+
+    files: list[SourceFile] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    owner: str = ""
+
+    def accept(self, file: Path, status: os.stat_result) -> None:
+        """Note a file to index."""
+        id, path = identify(file, self.owner), show_path(file)
+        self.files.append(SourceFile(file, id, path, status.st_size, status.st_mtime_ns))
+
+    def reject(self, file: Path, reason: str, *, unreadable: bool = False) -> None:
+        """Note a file or folder that is left out."""
+        id, path = identify(file, self.owner), show_path(file)
+        self.rejected.append(Rejected(id, path, reason, unreadable))
+
+
+def show_path(file: Path) -> str:
+    """Return an absolute path as it is stored and shown: ``/`` as separator, NFC, always valid Unicode."""
+    text = os.fsencode(file).decode("utf-8", "backslashreplace") if os.name == "posix" else file.as_posix()
+    return unicodedata.normalize("NFC", text)
+
+
+def identify(file: Path, owner: str = "") -> str:
+    """Return a document's id, 32 hexadecimal digits made of its path and the owner of the data folder."""
+    return hashlib.blake2b(os.fsencode(file), digest_size=16, key=owner.encode()).hexdigest()
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Tell whether a shown path is the folder (or file) itself or lies below it."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def resolve_roots(paths: Iterable[Path]) -> list[Path]:
@@ -102,7 +120,12 @@ def resolve_roots(paths: Iterable[Path]) -> list[Path]:
 
 
 def walk(
-    roots: Iterable[Path], *, accepts: Callable[[Path], bool], max_bytes: int, exclude: Path | None = None
+    roots: Iterable[Path],
+    *,
+    accepts: Callable[[Path], bool],
+    max_bytes: int,
+    exclude: Path | None = None,
+    owner: str = "",
 ) -> Walk:
     """List the files under the roots.
 
@@ -111,44 +134,43 @@ def walk(
         accepts: whether files of that name can be read.
         max_bytes: larger files are left out.
         exclude: an absolute folder that is passed over in silence: the index itself.
+        owner: id of the data folder that indexes them, if it shares its collection with others.
     """
-    found = Walk()
+    found = Walk(owner=owner)
     for root in roots:
-        entries = _walk_folder(root, found, str(exclude)) if root.is_dir() else iter([root])
-        for path in entries:
-            _judge(path, found, accepts, max_bytes)
-    found.candidates.sort(key=lambda candidate: candidate.name)
-    found.rejected.sort(key=lambda rejected: rejected.name)
+        for file in _walk_folder(root, found, str(exclude)) if root.is_dir() else [root]:
+            _judge(file, found, accepts, max_bytes)
+    found.files.sort(key=lambda file: file.path)
+    found.rejected.sort(key=lambda rejected: rejected.path)
     return found
 
 
-def _judge(path: Path, found: Walk, accepts: Callable[[Path], bool], max_bytes: int) -> None:
-    """File a path under candidates or rejected."""
-    name = show_path(path)
+def _judge(file: Path, found: Walk, accepts: Callable[[Path], bool], max_bytes: int) -> None:
+    """Put a file among those to index or those left out."""
     try:
-        status = path.stat()
+        status = file.stat()
     except OSError as error:
-        if path.is_symlink():
-            found.rejected.append(Rejected(path, name, "a link that leads nowhere"))
+        if file.is_symlink():
+            found.reject(file, "a link that leads nowhere")
         else:
-            found.rejected.append(Rejected(path, name, _describe(error), unreadable=True))
+            found.reject(file, describe_refusal(error), unreadable=True)
         return
-    reason = _reject(path, status, accepts, max_bytes)
+    reason = _find_reason(file, status, accepts, max_bytes)
     if reason:
-        found.rejected.append(Rejected(path, name, reason))
+        found.reject(file, reason)
     else:
-        found.candidates.append(Candidate(path, name, status.st_size, status.st_mtime_ns))
+        found.accept(file, status)
 
 
-def _reject(
-    path: Path, status: os.stat_result, accepts: Callable[[Path], bool], max_bytes: int
+def _find_reason(
+    file: Path, status: os.stat_result, accepts: Callable[[Path], bool], max_bytes: int
 ) -> str | None:
     if stat.S_ISDIR(status.st_mode):
         return "a link to a folder is not followed; name the folder itself to index it"
     if not stat.S_ISREG(status.st_mode):
         return "not a regular file"
-    if not accepts(path):
-        return f"unsupported type {path.suffix.lower()}" if path.suffix else "unsupported type (no extension)"
+    if not accepts(file):
+        return f"unsupported type {file.suffix.lower()}" if file.suffix else "unsupported type (no extension)"
     if status.st_size == 0:
         return "empty"
     if status.st_size > max_bytes:
@@ -167,8 +189,7 @@ def _walk_folder(root: Path, found: Walk, exclude: str) -> Iterator[Path]:
                 entries = sorted(listing, key=lambda entry: entry.name)
             specs = _add_ignore_file(folder, specs, found)
         except OSError as error:
-            path = Path(folder)
-            found.rejected.append(Rejected(path, show_path(path), _describe(error), unreadable=True))
+            found.reject(Path(folder), describe_refusal(error), unreadable=True)
             continue
         for entry in entries:
             is_folder = entry.is_dir(follow_symlinks=False)
@@ -187,14 +208,14 @@ def _walk_folder(root: Path, found: Walk, exclude: str) -> Iterator[Path]:
 def _add_ignore_file(
     folder: str, specs: list[tuple[str, GitIgnoreSpec]], found: Walk
 ) -> list[tuple[str, GitIgnoreSpec]]:
-    path = Path(folder, IGNORE_FILE)
-    if not path.is_file():
+    file = Path(folder, IGNORE_FILE)
+    if not file.is_file():
         return specs
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").splitlines()
         return [*specs, (folder, GitIgnoreSpec.from_lines(lines))]
     except ValueError as error:
-        found.rejected.append(Rejected(path, show_path(path), f"not a list of patterns in UTF-8: {error}"))
+        found.reject(file, f"not a list of patterns in UTF-8: {error}")
         return specs
 
 
@@ -204,5 +225,6 @@ def _is_ignored(path: str, is_folder: bool, specs: list[tuple[str, GitIgnoreSpec
     )
 
 
-def _describe(error: OSError) -> str:
+def describe_refusal(error: OSError) -> str:
+    """Say why the operating system does not let a file be read."""
     return f"cannot be read: {(error.strerror or str(error)).lower()}"

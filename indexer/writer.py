@@ -1,23 +1,23 @@
 """Bring documents into the store in batches, in an order that survives any interruption.
 
 For each batch: pending in the manifest, new chunks into the store, old ones out of it, flush, then indexed in
-the manifest. One batch is written while the next is read. Must not know files or formats.
+the manifest. One batch is written while the next is read. ``reconcile`` finds what an interruption left.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
 from indexer.manifest import Manifest, Record
-from indexer.reader import Document
-from indexer.session import Session
 from indexer.text.chunk import embedding_text
-from store.types import Chunk
+from store.types import Chunk, Filter, Store, Vector
+
+#: Embeds passages: float32, one unit row each.
+Embed = Callable[[list[str]], Vector]
 
 #: Chunks embedded and sent to the store in one call.
 EMBED_BATCH = 256
@@ -32,14 +32,14 @@ class _Batch:
     """What is made durable together.
 
     Attributes:
-        documents: to be stored, with their entries.
+        documents: entries of those to be stored, with their chunks.
         replaced: ids of those that may have older chunks.
         removed: entries of documents that lose all their chunks.
         settled: entries that need no change of the store.
         chunks: number of chunks of the documents.
     """
 
-    documents: list[tuple[Document, Record]] = field(default_factory=list)
+    documents: list[tuple[Record, list[Chunk]]] = field(default_factory=list)
     replaced: set[str] = field(default_factory=set)
     removed: list[Record] = field(default_factory=list)
     settled: list[Record] = field(default_factory=list)
@@ -51,7 +51,7 @@ class _Batch:
 
     @property
     def entries(self) -> list[Record]:
-        return [*self.settled, *self.removed, *(record for _, record in self.documents)]
+        return [*self.settled, *self.removed, *(record for record, _ in self.documents)]
 
 
 class Writer:
@@ -60,14 +60,16 @@ class Writer:
     An error of that thread is raised by the next call that hands over a batch, at the latest by ``finish``.
 
     Args:
-        session: gives the model and the store when they are needed.
+        store: where chunks go.
         manifest: where the outcome is written down.
+        embed: the model; called from the writer's thread.
         stored: called with the number of chunks after each call of the store, from the writer's thread.
     """
 
-    def __init__(self, session: Session, manifest: Manifest, stored: Callable[[int], None]) -> None:
-        self._session = session
+    def __init__(self, store: Store, manifest: Manifest, embed: Embed, stored: Callable[[int], None]) -> None:
+        self._store = store
         self._manifest = manifest
+        self._embed = embed
         self._stored = stored
         self._batch = _Batch()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="indexer-writer")
@@ -81,23 +83,23 @@ class Writer:
     ) -> None:
         self._thread.shutdown(cancel_futures=True)
 
-    def put(self, document: Document, record: Record, previous: Record | None) -> None:
+    def put(self, record: Record, chunks: list[Chunk], former: Record | None) -> None:
         """Store a document in place of all its earlier versions.
 
         Args:
-            document: with its chunks.
             record: the manifest's entry once it is stored.
-            previous: the manifest's entry so far.
+            chunks: all of the document, in order.
+            former: the manifest's entry so far.
         """
-        self._batch.documents.append((document, record))
-        self._batch.chunks += len(document.chunks)
-        if previous is not None:
-            self._batch.replaced.add(document.id)
+        self._batch.documents.append((record, chunks))
+        self._batch.chunks += len(chunks)
+        if former is not None:
+            self._batch.replaced.add(record.id)
         self._hand_over(only_full=True)
 
-    def settle(self, record: Record, previous: Record | None) -> None:
+    def settle(self, record: Record, former: Record | None) -> None:
         """Write down a file that has no chunks, or whose chunks are in the store already."""
-        loses_chunks = record.state != "indexed" and previous is not None and _may_have_chunks(previous)
+        loses_chunks = record.state != "indexed" and former is not None and former.may_have_chunks
         (self._batch.removed if loses_chunks else self._batch.settled).append(record)
         self._hand_over(only_full=True)
 
@@ -105,17 +107,6 @@ class Writer:
         """Make everything put so far durable."""
         self._hand_over(only_full=False)
         self._wait()
-
-    def forget(self, records: list[Record]) -> None:
-        """Remove documents from the store, then from the manifest."""
-        chunked = [record for record in records if _may_have_chunks(record)]
-        store = self._session.find_store() if chunked else None
-        if store is not None:
-            self._manifest.save([replace(record, state="pending") for record in chunked])
-            for record in chunked:
-                store.delete_document(record.id)
-            store.flush()
-        self._manifest.forget(record.id for record in records)
 
     def _hand_over(self, *, only_full: bool) -> None:
         if only_full and not self._batch.is_full:
@@ -135,18 +126,16 @@ class Writer:
         self._manifest.save(batch.entries)
 
     def _write_chunks(self, batch: _Batch) -> None:
-        store = self._session.store if batch.documents else self._session.find_store()
-        if store is None:
-            return
-        doubtful = [*batch.removed, *(record for _, record in batch.documents)]
+        store = self._store
+        doubtful = [*batch.removed, *(record for record, _ in batch.documents)]
         self._manifest.save([replace(record, state="pending", chunks=0) for record in doubtful])
-        for chunks in _split([chunk for document, _ in batch.documents for chunk in document.chunks]):
+        for chunks in _split([chunk for _, whole in batch.documents for chunk in whole]):
             texts = [embedding_text(chunk.title, chunk.heading, chunk.text) for chunk in chunks]
-            store.upsert(chunks, self._session.embedder.embed_documents(texts))
+            store.upsert(chunks, self._embed(texts))
             self._stored(len(chunks))
-        for document, _ in batch.documents:
-            if document.id in batch.replaced:
-                store.delete_document(document.id, except_version=document.version)
+        for record, _ in batch.documents:
+            if record.id in batch.replaced:
+                store.delete_document(record.id, except_version=record.version)
         for record in batch.removed:
             store.delete_document(record.id)
         store.flush()
@@ -157,23 +146,40 @@ def _split(chunks: list[Chunk]) -> Iterator[list[Chunk]]:
         yield chunks[start : start + EMBED_BATCH]
 
 
-def make_record(document: Document, checked_ns: int) -> Record:
-    """Return the manifest's entry of a stored document."""
-    return Record(
-        id=document.id,
-        path=document.candidate.name,
-        size=document.candidate.size,
-        mtime_ns=document.candidate.mtime_ns,
-        checked_ns=checked_ns,
-        version=document.version,
-        state="indexed",
-        language=document.language.code,
-        confidence=document.language.confidence,
-        title=document.title,
-        chunks=len(document.chunks),
-        indexed_at=time.time(),
+def forget(store: Store, manifest: Manifest, records: Iterable[Record]) -> int:
+    """Remove documents from the store, then from the manifest; return how many the store may have had."""
+    records = list(records)
+    stored = [record for record in records if record.may_have_chunks]
+    if stored:
+        manifest.save([replace(record, state="pending") for record in stored])
+        for record in stored:
+            store.delete_document(record.id)
+        store.flush()
+    manifest.forget(record.id for record in records)
+    return len(stored)
+
+
+def reconcile(store: Store, manifest: Manifest, path: str, owner: str) -> None:
+    """Make manifest and store agree at and below a path, before a run relies on either.
+
+    Documents that the store lacks, wholly or in part, become pending; chunks of documents that the manifest
+    does not know are removed. Counts are compared first, and chunks are looked at one by one only where these
+    differ or a run was interrupted. What others than the owner stored is left alone.
+    """
+    records = {record.id: record for record in manifest.under(path)}
+    expected = sum(record.chunks for record in records.values() if record.state == "indexed")
+    interrupted = any(record.state == "pending" for record in records.values())
+    own = Filter(path_prefix=path, owner=owner)
+    if not interrupted and store.count(own) == expected:
+        return
+    stored = store.versions(own)
+    # A file that could not be read keeps no chunks, and those of a pending one are replaced when it is read.
+    orphans = {id for id, _ in stored if id not in records or not records[id].may_have_chunks}
+    for id in sorted(orphans):
+        store.delete_document(id)
+    if orphans:
+        store.flush()
+    indexed = [record for record in records.values() if record.state == "indexed"]
+    manifest.doubt(
+        record.id for record in indexed if stored.get((record.id, record.version), 0) != record.chunks
     )
-
-
-def _may_have_chunks(record: Record) -> bool:
-    return record.state in ("indexed", "pending")

@@ -16,7 +16,7 @@ from lusifer.errors import (
     TrainingError,
     TruncationWarning,
 )
-from lusifer.service.options import ServiceOptions
+from lusifer.service import ServiceOptions
 
 __all__ = [
     "CheckpointError",

@@ -1,27 +1,99 @@
 """Describe a model: universal encoder, connector, embedding language model, pooling, projection, prompts.
 
-Frozen dataclasses and their JSON form, checked field by field. Must not know weights, tensors or folders,
-and imports nothing heavy.
+A description is a frozen dataclass that pydantic checks field by field, both when it is built and when it is
+read from a file; ``configuration`` and ``parse`` do this for every configuration of the program.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field, fields, is_dataclass
+from difflib import get_close_matches
 from string import Formatter
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar, dataclass_transform, get_args, get_type_hints
+
+import pydantic.dataclasses
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from lusifer.errors import ConfigError
-from lusifer.fields import read_fields
 
 FORMAT = "lusifer-1"
 
 Pooling = Literal["mean", "weightedmean", "lasttoken", "cls"]
 PromptKind = Literal["query", "document"]
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def configuration(cls: type[T]) -> type[T]:
+    """Make a class a frozen dataclass that takes exactly its fields, with values of exactly their types.
+
+    Building one raises ConfigError for a wrong field; ``__post_init__`` checks what fields have to do with
+    each other and raises it too.
+    """
+    strict = ConfigDict(extra="forbid", strict=True)
+    made: Any = pydantic.dataclasses.dataclass(frozen=True, slots=True, config=strict)(cls)
+    build = made.__init__
+
+    def init(self: Any, *values: Any, **named: Any) -> None:
+        try:
+            build(self, *values, **named)
+        except ValidationError as error:
+            raise _explain(error, made) from error
+
+    made.__init__ = init
+    checked: type[T] = made
+    return checked
+
+
+def parse(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
+    """Build a configuration, with those inside it, from an object as JSON or TOML has it.
+
+    Args:
+        cls: made by ``configuration``.
+        data: the object.
+        where: dotted path of the object in its file, with a dot at the end, for messages.
+
+    Raises:
+        ConfigError: a field is unknown, missing or wrong; the message names it with its path.
+    """
+    try:
+        # As JSON, for which strict means: an object is a dataclass, a whole number a float, and no more.
+        return TypeAdapter(cls).validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        raise _explain(error, cls, where) from error
+
+
+def _explain(error: ValidationError, cls: Any, where: str = "") -> ConfigError:
+    """Say what is wrong with the first wrong field, and what it has to be."""
+    first = error.errors(include_url=False)[0]
+    outer, *inner = first["loc"]
+    # A value given by position is known by its number.
+    place = [fields(cls)[outer].name if isinstance(outer, int) else outer, *inner]
+    path = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)[1:]
+    if first["type"] == "missing":
+        return ConfigError(f"field {path} is missing", hint="add it")
+    if first["type"] == "unexpected_keyword_argument":
+        known = _field_names(cls, place[:-1])
+        near = get_close_matches(str(place[-1]), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the fields are {', '.join(known)}"
+        return ConfigError(f"unknown field {path}", hint=hint)
+    wanted = first["msg"].replace("Input should be", "it must be")
+    return ConfigError(f"field {path} is {first['input']!r}", hint=wanted)
+
+
+def _field_names(cls: Any, place: list[int | str]) -> list[str]:
+    """Return the fields of a configuration inside another one."""
+    for part in place:
+        if isinstance(part, str):
+            kind = get_type_hints(cls)[part]
+            cls = next(inner for inner in (kind, *get_args(kind)) if is_dataclass(inner))
+    return [item.name for item in fields(cls)]
+
+
+@configuration
 class EncoderConfig:
     """The universal encoder: an XLM-RoBERTa of any size, down to a bare token table.
 
@@ -33,13 +105,11 @@ class EncoderConfig:
     """
 
     kind: Literal["token_table", "xlm-roberta"]
-    vocabulary: int
-    dimensions: int
+    vocabulary: PositiveInt
+    dimensions: PositiveInt
     transformer: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _positive("encoder.vocabulary", self.vocabulary)
-        _positive("encoder.dimensions", self.dimensions)
         if self.kind == "xlm-roberta":
             _agrees("encoder", self.transformer, vocab_size=self.vocabulary, hidden_size=self.dimensions)
         elif self.transformer:
@@ -55,7 +125,7 @@ class EncoderConfig:
         return cls("xlm-roberta", vocabulary, dimensions, transformer)
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class ConnectorConfig:
     """What carries encoder vectors into the language model's input space.
 
@@ -68,21 +138,16 @@ class ConnectorConfig:
     """
 
     kind: Literal["identity", "ff"] = "identity"
-    hidden: int | None = None
-    added_tokens: int = 0
-    position_multiple: int = 1
+    hidden: PositiveInt | None = None
+    added_tokens: NonNegativeInt = 0
+    position_multiple: PositiveInt = 1
 
     def __post_init__(self) -> None:
-        if self.added_tokens < 0:
-            raise ConfigError(f"connector.added_tokens is {self.added_tokens}", hint="use 0 or more")
-        _positive("connector.position_multiple", self.position_multiple)
-        if self.hidden is not None:
-            _positive("connector.hidden", self.hidden)
-            if self.kind == "identity":
-                raise ConfigError("connector.hidden is set for an identity connector", hint="use kind ff")
+        if self.hidden is not None and self.kind == "identity":
+            raise ConfigError("connector.hidden is set for an identity connector", hint="use kind ff")
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class LanguageModelConfig:
     """The embedding language model: a bidirectional Mistral of any depth, or a BERT.
 
@@ -94,16 +159,13 @@ class LanguageModelConfig:
         kind: ``mistral``, or ``bert`` for an English embedding model of that kind.
     """
 
-    dimensions: int
-    layers: int = 0
+    dimensions: PositiveInt
+    layers: NonNegativeInt = 0
     final_norm: bool = False
     transformer: dict[str, Any] = field(default_factory=dict)
     kind: Literal["mistral", "bert"] = "mistral"
 
     def __post_init__(self) -> None:
-        _positive("language_model.dimensions", self.dimensions)
-        if self.layers < 0:
-            raise ConfigError(f"language_model.layers is {self.layers}", hint="use 0 or more")
         if self.layers == 0:
             if self.kind != "mistral":
                 raise ConfigError(f"language_model.layers is 0 for a {self.kind}", hint="use kind mistral")
@@ -136,7 +198,7 @@ class LanguageModelConfig:
         return cls(dimensions, layers, final_norm=True, transformer=transformer, kind=kind)
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class Prompts:
     """Templates that a text is put in before it is tokenised; special tokens are spelled out in them.
 
@@ -171,7 +233,7 @@ class Prompts:
         return self.query if kind == "query" else self.document
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class ModelConfig:
     """A whole model.
 
@@ -195,23 +257,20 @@ class ModelConfig:
     language_model: LanguageModelConfig
     connector: ConnectorConfig = field(default_factory=ConnectorConfig)
     pooling: Pooling = "mean"
-    repeats: float = 1.0
+    repeats: Annotated[float, Field(ge=0, le=1)] = 1.0
     projection: bool = False
     prompts: Prompts = field(default_factory=Prompts)
-    max_tokens: int = 512
+    max_tokens: PositiveInt = 512
     folded: bool = False
     calibration: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        _positive("max_tokens", self.max_tokens)
         inner, outer = self.encoder.dimensions, self.language_model.dimensions
         if self.connector.kind == "identity" and inner != outer:
             raise ConfigError(
                 f"encoder.dimensions {inner} and language_model.dimensions {outer} differ",
                 hint="an identity connector needs them equal; use connector kind ff",
             )
-        if not 0 <= self.repeats <= 1:
-            raise ConfigError(f"repeats is {self.repeats}", hint="use a number from 0 to 1")
         if self.repeats != 1 and (self.pooling != "mean" or self.connector.added_tokens):
             raise ConfigError(
                 f"repeats is {self.repeats}, which needs mean pooling and no added tokens", hint="make it 1"
@@ -257,23 +316,7 @@ class ModelConfig:
             raise ConfigError(
                 f"format is {data.get('format')!r}, not {FORMAT!r}", hint="use a checkpoint of this version"
             )
-        return read_fields(cls, {key: value for key, value in data.items() if key != "format"})
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read the text of a ``config.json``; raises as ``from_dict`` does."""
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise ConfigError(f"the configuration is not JSON: {error}", hint="repair the file") from error
-        if not isinstance(data, dict):
-            raise ConfigError("the configuration is not a JSON object", hint="repair the file")
-        return cls.from_dict(data)
-
-
-def _positive(name: str, value: int) -> None:
-    if value < 1:
-        raise ConfigError(f"{name} is {value}", hint="use 1 or more")
+        return parse(cls, {key: value for key, value in data.items() if key != "format"})
 
 
 def _required(where: str, transformer: Mapping[str, Any], name: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lusifer.errors import ConfigError
-from lusifer.service.options import ServiceOptions, is_service
+from lusifer.service import ServiceOptions, is_service
 
 if TYPE_CHECKING:
     import numpy as np

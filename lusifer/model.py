@@ -1,6 +1,15 @@
 """LUSIFER: universal encoder, connector, bidirectional language model, pooling, output projection.
 
-Token ids in, one vector per text out (arXiv 2501.00874). Must not know tokenizers, prompts or checkpoints.
+Token ids go in, one vector per text comes out (arXiv 2501.00874). From top to bottom: the parts in the order
+in which a text passes them, then the whole model. Training is built of the same parts.
+
+    ids (batch, length)
+     -> UniversalEncoder   XLM-RoBERTa, or a bare token table      (batch, length, inner)
+     -> Connector          inner to outer width, adds tokens       (batch, longer, outer)
+     -> LanguageModel      Mistral without its causal mask, BERT,  (batch, longer, outer)
+                           or nothing
+     -> pool               over the positions that count           (batch, outer)
+     -> projection         Linear-ReLU-Linear, or nothing          (batch, outer)
 """
 
 from __future__ import annotations
@@ -15,53 +24,64 @@ from transformers import BertConfig, BertModel, MistralConfig, MistralModel, XLM
 from lusifer.config import ConnectorConfig, EncoderConfig, LanguageModelConfig, ModelConfig, Pooling
 from lusifer.errors import ConfigError
 
-# One vector from the vectors of a text's tokens.
-
-
-def damp_repeats(input_ids: Tensor, mask: Tensor, power: float) -> Tensor:
-    """Weigh positions so that a token met n times in its text counts n**power times in all.
-
-    Args:
-        input_ids: ``(batch, length)``.
-        mask: ``(batch, length)``, 1 at tokens.
-        power: 0 to 1.
-
-    Returns:
-        float32, ``(batch, length)``, 0 where the mask is.
-    """
-    same = (input_ids[:, :, None] == input_ids[:, None, :]) & mask[:, None, :].bool()
-    return mask.float() * same.sum(dim=2).clamp_min(1).float() ** (power - 1)
-
-
-def pool(states: Tensor, mask: Tensor, method: Pooling) -> Tensor:
-    """Pool over the unmasked positions, in float32.
-
-    Args:
-        states: ``(batch, length, dimensions)``.
-        mask: ``(batch, length)``, 1 where a position counts; there may be gaps. For ``mean``, any weights.
-        method: ``mean``; ``weightedmean``, each position weighted by its rank among those that count;
-            ``lasttoken``, the last that counts; ``cls``, position 0.
-
-    Returns:
-        ``(batch, dimensions)``.
-    """
-    if method == "cls":
-        return states[:, 0].float()
-    if method == "lasttoken":
-        places = torch.arange(mask.shape[1], device=mask.device)
-        last = (mask * places).argmax(dim=1)
-        return states[torch.arange(len(states), device=states.device), last].float()
-    weights = mask.float()
-    if method == "weightedmean":
-        weights = weights * weights.cumsum(dim=1)
-    summed = torch.bmm(weights[:, None, :], states.float())[:, 0]
-    return summed / weights.sum(dim=1, keepdim=True).clamp_min(1e-6)
-
-
-# The connector: encoder vectors to language-model inputs, with trainable tokens added to each text.
-
-
+#: Where the connector's added tokens go: after each text, or after the padding of the batch.
 Placement = Literal["text", "batch"]
+#: Epsilon of the final RMSNorm of a language model of zero layers.
+_EPSILON = 1e-5
+
+
+def pad(rows: list[list[int]], pad_id: int, multiple: int = 8) -> tuple[Tensor, Tensor]:
+    """Fill rows of token ids up on the right to the longest, rounded up to a multiple.
+
+    Returns:
+        Ids and attention mask, both int64 ``(len(rows), length)``.
+    """
+    longest = max(map(len, rows))
+    length = -(-longest // multiple) * multiple
+    ids = torch.full((len(rows), length), pad_id, dtype=torch.long)
+    mask = torch.zeros((len(rows), length), dtype=torch.long)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[index, : len(row)] = 1
+    return ids, mask
+
+
+class UniversalEncoder(nn.Module):
+    """Token ids ``(batch, length)`` to vectors ``(batch, length, dimensions)``.
+
+    The vectors are the last layer's hidden states; XLM-RoBERTa normalises after each layer, so nothing
+    follows. Its pooler, which LUSIFER never reads, is not built.
+
+    Attributes:
+        pad_id: token id that fills up shorter texts.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.table: nn.Embedding | None = None
+        self.transformer: XLMRobertaModel | None = None
+        if config.kind == "token_table":
+            self.table = nn.Embedding(config.vocabulary, config.dimensions)
+            self.pad_id = 0
+        else:
+            settings = XLMRobertaConfig(**config.transformer)
+            self.transformer = XLMRobertaModel(settings, add_pooling_layer=False)
+            self.pad_id = settings.pad_token_id or 0
+
+    def restore_buffers(self) -> None:
+        """Compute again what no checkpoint holds, after the module was built without memory."""
+        if self.transformer is not None:
+            restore_positions(self.transformer.embeddings)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Encode a batch; ``attention_mask`` is 1 at tokens and 0 at padding."""
+        if self.table is not None:
+            vectors: Tensor = self.table(input_ids)
+            return vectors
+        assert self.transformer is not None
+        output = self.transformer(input_ids=input_ids, attention_mask=attention_mask)
+        states: Tensor = output.last_hidden_state
+        return states
 
 
 class Connector(nn.Module):
@@ -116,81 +136,6 @@ class Connector(nn.Module):
         mask = torch.cat([attention_mask, attention_mask.new_zeros(batch, longer - length)], dim=1)
         one = torch.ones((), dtype=mask.dtype, device=mask.device)
         return extended, mask.index_put((rows, places), one)
-
-
-# The universal encoder: token ids to contextual vectors; XLM-RoBERTa, or a bare token table.
-
-
-class UniversalEncoder(nn.Module):
-    """Token ids ``(batch, length)`` to vectors ``(batch, length, dimensions)``.
-
-    The vectors are the last layer's hidden states; XLM-RoBERTa normalises after each layer, so nothing
-    follows. Its pooler, which LUSIFER never reads, is not built.
-
-    Attributes:
-        pad_id: token id that fills up shorter texts.
-    """
-
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        self.table: nn.Embedding | None = None
-        self.transformer: XLMRobertaModel | None = None
-        if config.kind == "token_table":
-            self.table = nn.Embedding(config.vocabulary, config.dimensions)
-            self.pad_id = 0
-        else:
-            settings = XLMRobertaConfig(**config.transformer)
-            self.transformer = XLMRobertaModel(settings, add_pooling_layer=False)
-            self.pad_id = settings.pad_token_id or 0
-
-    def restore_buffers(self) -> None:
-        """Compute again what no checkpoint holds, after the module was built without memory."""
-        if self.transformer is None:
-            return
-        restore_positions(self.transformer.embeddings)
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Encode a batch; ``attention_mask`` is 1 at tokens and 0 at padding."""
-        if self.table is not None:
-            vectors: Tensor = self.table(input_ids)
-            return vectors
-        assert self.transformer is not None
-        output = self.transformer(input_ids=input_ids, attention_mask=attention_mask)
-        states: Tensor = output.last_hidden_state
-        return states
-
-
-def restore_positions(embeddings: nn.Module) -> None:
-    """Compute again the buffers of a BERT-like embedding layer that was built without memory."""
-    table = embeddings.get_submodule("position_embeddings")
-    assert isinstance(table, nn.Embedding)
-    positions = torch.arange(table.num_embeddings).expand((1, -1))
-    embeddings.register_buffer("position_ids", positions, persistent=False)
-    types = torch.zeros((1, table.num_embeddings), dtype=torch.long)
-    embeddings.register_buffer("token_type_ids", types, persistent=False)
-
-
-def pad(rows: list[list[int]], pad_id: int, multiple: int = 8) -> tuple[Tensor, Tensor]:
-    """Fill rows of token ids up on the right to the longest, rounded up to a multiple.
-
-    Returns:
-        Ids and attention mask, both int64 ``(len(rows), length)``.
-    """
-    longest = max(map(len, rows))
-    length = -(-longest // multiple) * multiple
-    ids = torch.full((len(rows), length), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(rows), length), dtype=torch.long)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
-        mask[index, : len(row)] = 1
-    return ids, mask
-
-
-# The embedding language model: a Mistral that sees the whole text from every position, or a BERT.
-
-
-#: Epsilon of the final RMSNorm of a language model of zero layers.
-_EPSILON = 1e-5
 
 
 class LanguageModel(nn.Module):
@@ -253,15 +198,6 @@ class LanguageModel(nn.Module):
         return states
 
 
-class TokenHead(nn.Module):
-    """A language model's token embeddings and output head: what alignment reads and predicts tokens with."""
-
-    def __init__(self, vocabulary: int, dimensions: int) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(vocabulary, dimensions)
-        self.output = nn.Linear(dimensions, vocabulary, bias=False)
-
-
 def additive_mask(attention_mask: Tensor, dtype: torch.dtype, *, causal: bool = False) -> Tensor:
     """Return the additive mask ``(batch, 1, length, length)``: 0 where a query sees a key, else the minimum.
 
@@ -280,6 +216,65 @@ def _computed_in(inputs: Tensor) -> torch.dtype:
     """Return the type attention runs in: autocast's where it is on, whose range must hold the mask."""
     kind = inputs.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs.dtype
+
+
+class TokenHead(nn.Module):
+    """A language model's token embeddings and output head: what alignment reads and predicts tokens with."""
+
+    def __init__(self, vocabulary: int, dimensions: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, dimensions)
+        self.output = nn.Linear(dimensions, vocabulary, bias=False)
+
+
+def restore_positions(embeddings: nn.Module) -> None:
+    """Compute again the buffers of a BERT-like embedding layer that was built without memory."""
+    table = embeddings.get_submodule("position_embeddings")
+    assert isinstance(table, nn.Embedding)
+    positions = torch.arange(table.num_embeddings).expand((1, -1))
+    embeddings.register_buffer("position_ids", positions, persistent=False)
+    types = torch.zeros((1, table.num_embeddings), dtype=torch.long)
+    embeddings.register_buffer("token_type_ids", types, persistent=False)
+
+
+def damp_repeats(input_ids: Tensor, mask: Tensor, power: float) -> Tensor:
+    """Weigh positions so that a token met n times in its text counts n**power times in all.
+
+    Args:
+        input_ids: ``(batch, length)``.
+        mask: ``(batch, length)``, 1 at tokens.
+        power: 0 to 1.
+
+    Returns:
+        float32, ``(batch, length)``, 0 where the mask is.
+    """
+    same = (input_ids[:, :, None] == input_ids[:, None, :]) & mask[:, None, :].bool()
+    return mask.float() * same.sum(dim=2).clamp_min(1).float() ** (power - 1)
+
+
+def pool(states: Tensor, mask: Tensor, method: Pooling) -> Tensor:
+    """Pool over the unmasked positions, in float32.
+
+    Args:
+        states: ``(batch, length, dimensions)``.
+        mask: ``(batch, length)``, 1 where a position counts; there may be gaps. For ``mean``, any weights.
+        method: ``mean``; ``weightedmean``, each position weighted by its rank among those that count;
+            ``lasttoken``, the last that counts; ``cls``, position 0.
+
+    Returns:
+        ``(batch, dimensions)``.
+    """
+    if method == "cls":
+        return states[:, 0].float()
+    if method == "lasttoken":
+        places = torch.arange(mask.shape[1], device=mask.device)
+        last = (mask * places).argmax(dim=1)
+        return states[torch.arange(len(states), device=states.device), last].float()
+    weights = mask.float()
+    if method == "weightedmean":
+        weights = weights * weights.cumsum(dim=1)
+    summed = torch.bmm(weights[:, None, :], states.float())[:, 0]
+    return summed / weights.sum(dim=1, keepdim=True).clamp_min(1e-6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +319,7 @@ class Lusifer(nn.Module):
         Args:
             input_ids: ``(batch, length)``, filled up on the right with the encoder's ``pad_id``.
             attention_mask: ``(batch, length)``, 1 at tokens.
-            placement: where added tokens go; see :class:`~lusifer.connector.Connector`.
+            placement: where added tokens go; see ``Connector``.
         """
         encoded = self.encoder(input_ids, attention_mask)
         inputs, mask = self.connector(encoded, attention_mask, placement)

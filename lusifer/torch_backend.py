@@ -1,22 +1,23 @@
-"""Run a model on texts with torch: prompts, tokens, batches sorted by length, unit vectors out.
-
-Must not know checkpoints' formats.
-"""
+"""Load a model into torch and run it on texts: prompts, tokens, batches by length, unit vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from torch import Tensor
 
+from lusifer.checkpoints.published import PublishedConfig, PublishedWeights
+from lusifer.checkpoints.weights import WeightFiles, check_names, check_shape, fill
 from lusifer.config import ModelConfig, PromptKind
 from lusifer.errors import ConfigError
-from lusifer.model import Lusifer, Placement, pad
+from lusifer.model import Lusifer, pad
+from lusifer.static import normalise
 from lusifer.tokenization import encode, warn_if_cut
-from lusifer.vectors import normalise
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 #: Tokens in a batch, padding included.
@@ -61,6 +62,49 @@ def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
     return _DTYPES[name]
 
 
+def load_model(
+    folder: Path,
+    config: ModelConfig,
+    published: PublishedConfig | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Lusifer:
+    """Build a model and fill it, one tensor at a time.
+
+    Args:
+        folder: a checkpoint.
+        config: what its ``config.json`` describes; without a projection, that of the checkpoint is left out.
+        published: its original configuration, when it is in the published format.
+        device: where the model goes.
+        dtype: number format of its parameters.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown or of the wrong shape, or a file is damaged.
+    """
+    with torch.device("meta"):
+        model = Lusifer(config)
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    read: Callable[[str], Tensor]
+    if published is not None:
+        read = PublishedWeights(folder, published, shapes, device).read
+    else:
+        read = _open_own(folder, shapes, config.projection)
+    fill(model, read, device=device, dtype=dtype)
+    return model
+
+
+def _open_own(folder: Path, shapes: dict[str, tuple[int, ...]], projected: bool) -> Callable[[str], Tensor]:
+    files = WeightFiles(folder)
+    names = files.shapes.keys()
+    extra = names - shapes.keys()
+    if not projected:
+        extra = {name for name in extra if not name.startswith("projection.")}
+    check_names(folder, shapes.keys() - names, extra)
+    for name, shape in shapes.items():
+        check_shape(folder, name, files.shapes[name], shape)
+    return files.read
+
+
 class TorchBackend:
     """A model, its tokenizer and the device they run on.
 
@@ -76,6 +120,25 @@ class TorchBackend:
         self._tokenizer = tokenizer
         self._config: ModelConfig = model.config
 
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        config: ModelConfig,
+        published: PublishedConfig | None,
+        tokenizer: Tokenizer,
+        device: str | None,
+        dtype: str | None,
+    ) -> TorchBackend:
+        """Load a checkpoint onto a device; arguments as for ``load_model``.
+
+        Raises:
+            CheckpointError: as ``load_model``.
+            ConfigError: there is no such device or dtype.
+        """
+        where = choose_device(device)
+        return cls(load_model(folder, config, published, where, choose_dtype(dtype, where)), tokenizer, where)
+
     @property
     def dimensions(self) -> int:
         """Width of a vector."""
@@ -87,28 +150,8 @@ class TorchBackend:
         order = sorted((index for index, row in enumerate(rows) if row), key=lambda index: -len(rows[index]))
         result = np.zeros((len(rows), self.dimensions), np.float32)
         for batch in _batches(order, rows, _BUDGET.get(self.device.type, _BUDGET["cpu"])):
-            result[batch] = self._run([rows[index] for index in batch], "text")
+            result[batch] = self._run([rows[index] for index in batch])
         return normalise(result)
-
-    def embed_as_recorded(
-        self,
-        texts: Sequence[str],
-        kind: PromptKind,
-        instruction: str = "",
-        *,
-        batch_size: int = 256,
-        max_tokens: int | None = None,
-    ) -> NDArray[np.float32]:
-        """Return what the authors' ``encode`` returns: batches in the order given, vectors not normalised.
-
-        Their added tokens follow the batch's padding, so that vectors depend on the batch; for comparison
-        only.
-        """
-        rows = [row[:max_tokens] for row in self.tokenise(texts, kind, instruction)]
-        parts = [
-            self._run(rows[start : start + batch_size], "batch") for start in range(0, len(rows), batch_size)
-        ]
-        return np.concatenate(parts) if parts else np.zeros((0, self.dimensions), np.float32)
 
     def tokenise(self, texts: Sequence[str], kind: PromptKind, instruction: str = "") -> list[list[int]]:
         """Return the token ids the model reads: prompt included, cut at the end, not padded."""
@@ -125,9 +168,9 @@ class TorchBackend:
         return rows
 
     @torch.inference_mode()
-    def _run(self, rows: list[list[int]], placement: Placement) -> NDArray[np.float32]:
+    def _run(self, rows: list[list[int]]) -> NDArray[np.float32]:
         ids, mask = pad(rows, self.model.encoder.pad_id)
-        output = self.model(ids.to(self.device), mask.to(self.device), placement)
+        output = self.model(ids.to(self.device), mask.to(self.device))
         reps: NDArray[np.float32] = output.reps.float().cpu().numpy()
         return reps
 

@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Self
 
-from lusifer.errors import ConfigError
-from lusifer.fields import read_fields
+from lusifer.config import configuration, parse
 from store.fusion import FusionParameters
 from store.types import NEAREST
 
@@ -47,7 +46,7 @@ class Asked:
     nearest: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class FusionWeights:
     """How words are weighed against vectors; see ``store.fusion.FusionParameters``.
 
@@ -62,7 +61,7 @@ class FusionWeights:
     handicap: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class Logit:
     """Log-odds that a passage is right, linear in what is known of it (``features``)."""
 
@@ -73,7 +72,7 @@ class Logit:
     words: float
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class ScoreWeights:
     """How evidence becomes a probability.
 
@@ -94,7 +93,7 @@ class ScoreWeights:
     pairs: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class Calibration:
     """What a model's ``config.json`` says under ``calibration``."""
 
@@ -110,18 +109,7 @@ class Calibration:
         """
         if data is None:
             return None
-        read = read_fields(cls, data, "calibration.")
-        for name, table in (
-            ("fusion.handicap", read.fusion.handicap),
-            ("score.chance", read.score.chance),
-            ("score.pairs", read.score.pairs),
-        ):
-            for key, value in table.items():
-                if not isinstance(value, int | float) or isinstance(value, bool):
-                    raise ConfigError(
-                        f"field calibration.{name}.{key} is {value!r}", hint="it must be a number"
-                    )
-        return read
+        return parse(cls, data, "calibration.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, numbers at four decimals."""

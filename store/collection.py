@@ -1,13 +1,10 @@
-"""A collection of chunks over any engine: the store's whole behaviour, written once.
-
-Knows chunks, questions and fusion. Must not know which engine answers nor in which process it runs.
-"""
+"""A collection of chunks over any engine: the store's whole behaviour, written once."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, get_args
 from uuid import UUID
 
@@ -22,6 +19,7 @@ from store.types import (
     NEAREST,
     Answer,
     Chunk,
+    CollectionInfo,
     DocumentHits,
     FacetField,
     Filter,
@@ -64,14 +62,21 @@ class Collection:
 
     Args:
         engine: where the points are.
+        owner: returns the id of the data folder that writes; several may share a collection.
         exclusive: whether nobody else can write to the engine, so that an order once sorted may be kept.
         fusion: how dense and lexical evidence become one score, where a question does not say.
     """
 
     def __init__(
-        self, engine: Engine, *, exclusive: bool = False, fusion: FusionParameters = DEFAULT_PARAMETERS
+        self,
+        engine: Engine,
+        *,
+        owner: Callable[[], str] = str,
+        exclusive: bool = False,
+        fusion: FusionParameters = DEFAULT_PARAMETERS,
     ) -> None:
         self._engine = engine
+        self._owner = owner
         self._exclusive = exclusive
         self._fusion = fusion
         # What is remembered of an exclusive engine, as long as it stays true.
@@ -80,11 +85,15 @@ class Collection:
         self._idf: dict[int, float | None] = {}
 
     @property
+    def info(self) -> CollectionInfo:
+        return self._engine.info
+
+    @property
     def schema(self) -> Schema:
-        return self._engine.schema
+        return self._engine.info.schema
 
     def upsert(self, chunks: Sequence[Chunk], vectors: Vector) -> None:
-        points = prepare(chunks, vectors, self.schema)
+        points = prepare(chunks, vectors, self.schema, owner=self._owner())
         for batch in split(points, BATCH):
             self.upsert_points(batch)
 
@@ -98,7 +107,8 @@ class Collection:
 
     def delete_document(self, document_id: str, *, except_version: str | None = None) -> None:
         self._forget()
-        self._engine.delete(Condition(Filter(document_ids=(document_id,)), except_version))
+        own = Filter(document_ids=(document_id,), owner=self._owner())
+        self._engine.delete(Condition(own, except_version=except_version))
 
     def search(self, query: Query) -> Answer:
         check_query(query, self.schema)
@@ -233,6 +243,13 @@ class Collection:
         if self._exclusive:
             self._order = filter, ids
         return ids
+
+    def versions(self, filter: Filter = EVERYTHING) -> dict[tuple[str, str], int]:
+        fields = ("document_id", "version")
+        counts: Counter[tuple[str, str]] = Counter()
+        for records in self._pages(Condition(filter), _PAGE, fields, vectors=False):
+            counts.update((one.payload["document_id"], one.payload["version"]) for one in records)
+        return dict(counts)
 
     def export(self, *, batch: int = 1000) -> Iterator[tuple[list[Chunk], Vector]]:
         for records in self._pages(ALL_POINTS, batch, None, vectors=True):

@@ -1,7 +1,4 @@
-"""The few operations a search engine must have to hold a collection; all else is built on them once.
-
-Knows points and conditions. Must not know chunks' meaning, fusion, processes or any particular engine.
-"""
+"""The few operations a search engine must have to hold a collection; all else is built on them once."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import numpy as np
 
 from store.lexical.analyser import SparseVector
 from store.points import Payload, Points
-from store.types import FacetField, Filter, Schema, Vector
+from store.types import CollectionInfo, FacetField, Filter, Vector
 
 #: The filter that lets every chunk through.
 EVERYTHING = Filter()
@@ -27,11 +24,13 @@ class Condition:
     Attributes:
         filter: as the caller gave it.
         except_version: only points of other versions than this.
+        except_owner: only points of other owners than this.
         ids: only these points.
     """
 
     filter: Filter = EVERYTHING
     except_version: str | None = None
+    except_owner: str | None = None
     ids: tuple[UUID, ...] | None = None
 
     @property
@@ -83,7 +82,7 @@ class Engine(Protocol):
     """A collection of points. Methods raise ``store.errors.StoreError`` and nothing of the engine's own."""
 
     @property
-    def schema(self) -> Schema: ...
+    def info(self) -> CollectionInfo: ...
 
     def upsert(self, points: Points) -> None:
         """Add or replace points by id."""

@@ -2,42 +2,34 @@
 
 StoreError
 ├── StoreMissing         nothing has been indexed here yet
+│   └── StoreOutdated    what is here was made by a former version of this program
 ├── FingerprintMismatch  the collection was made by another model, chunker or analyser
 ├── StoreDamaged         the files on disk are not what was written
-├── StoreUnavailable     nobody answers: the owner process or the server cannot be reached
+├── StoreShared          other data folders keep documents in the collection
+├── StoreUnavailable     nobody answers: the daemon or the server cannot be reached
 │   └── StoreBusy        another program holds the embedded store
 ├── DiskFull             too little space to write safely
 └── InvalidRequest       what the caller asked for makes no sense
 
-The names say what is the matter rather than ending in "Error". Knows nothing of engines: they translate their
-own exceptions into these.
+The names say what is the matter rather than ending in "Error". Engines translate their own exceptions into
+these. Hints hold wherever the library is used; the command line adds the command to give.
 """
 
 from __future__ import annotations
 
-
-class StoreError(Exception):
-    """A problem with a remedy: ``message`` says what happened to which object, ``hint`` what to do."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"{self.message}. {self.hint}" if self.hint else self.message
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # The default forgets keyword arguments; errors travel from the owner process to its clients.
-        return _rebuild, (type(self), self.message, self.hint)
+from common.errors import HintedError
 
 
-def _rebuild(kind: type[StoreError], message: str, hint: str) -> StoreError:
-    return kind(message, hint=hint)
+class StoreError(HintedError):
+    """A problem with a store, with a remedy."""
 
 
 class StoreMissing(StoreError):  # noqa: N818
     """Nothing has been indexed here yet."""
+
+
+class StoreOutdated(StoreMissing):
+    """What is here was made by a former version of this program."""
 
 
 class FingerprintMismatch(StoreError):  # noqa: N818
@@ -48,8 +40,12 @@ class StoreDamaged(StoreError):  # noqa: N818
     """The files on disk are not what was written."""
 
 
+class StoreShared(StoreError):  # noqa: N818
+    """Other data folders keep documents in the collection, so that it cannot be replaced."""
+
+
 class StoreUnavailable(StoreError):  # noqa: N818
-    """Neither the owner process nor the server answers."""
+    """Neither the daemon nor the server answers."""
 
 
 class StoreBusy(StoreUnavailable):

@@ -1,7 +1,6 @@
 """What an engine stores of a chunk: an id, a dense and a sparse vector, and a payload.
 
 Turns chunks into points and payloads back into chunks; names the vectors and the payload fields to index.
-Must not know any engine.
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ from store.types import Chunk, Schema, Vector
 
 Payload: TypeAlias = dict[str, Any]
 
+#: Of points and of what stands beside a collection; raised when they change.
+FORMAT = 2
 DENSE = "dense"
 LEXICAL = "lexical"
 
@@ -32,6 +33,7 @@ INDEXES: dict[str, Literal["keyword", "prefix", "integer", "float"]] = {
     "document_language": "keyword",
     "position": "integer",
     "modified": "float",
+    "owner": "keyword",
 }
 
 _FIELDS = tuple(field.name for field in fields(Chunk) if field.name != "id")
@@ -59,8 +61,14 @@ class Points:
         return len(self.ids)
 
 
-def prepare(chunks: Sequence[Chunk], vectors: Vector, schema: Schema) -> Points:
+def prepare(chunks: Sequence[Chunk], vectors: Vector, schema: Schema, *, owner: str = "") -> Points:
     """Check chunks and vectors and analyse the texts.
+
+    Args:
+        chunks: what the points are made of.
+        vectors: theirs, shape (len(chunks), dimensions).
+        schema: what the vectors must be.
+        owner: id of the data folder that the chunks are indexed from.
 
     Raises:
         InvalidRequest: an id is no UUID, or the vectors do not fit the chunks or the schema.
@@ -77,7 +85,7 @@ def prepare(chunks: Sequence[Chunk], vectors: Vector, schema: Schema) -> Points:
         [_uuid(chunk.id) for chunk in chunks],
         dense,
         [document_vector((chunk.title, chunk.heading, chunk.text)) for chunk in chunks],
-        [{name: getattr(chunk, name) for name in _FIELDS} for chunk in chunks],
+        [{"owner": owner} | {name: getattr(chunk, name) for name in _FIELDS} for chunk in chunks],
     )
 
 

@@ -1,8 +1,4 @@
-"""What a store of chunks is: the values that go in and come out, and the one interface over all engines.
-
-Knows chunks, vectors, filters and hits. Must not know models, the files that are indexed, HTTP, nor which
-engine answers.
-"""
+"""What a store of chunks is: the values that go in and come out, and the one interface over all engines."""
 
 from __future__ import annotations
 
@@ -20,6 +16,8 @@ Vector: TypeAlias = NDArray[np.float32]
 
 #: Cosines of an answer's ``nearest``.
 NEAREST = 50
+#: Stands between the headings in a chunk's ``heading``.
+HEADING_SEPARATOR = " › "
 
 FacetField: TypeAlias = Literal["language", "document_language", "folder"]
 
@@ -32,11 +30,28 @@ class Schema:
         dimensions: length of the dense vectors.
         fingerprint: what made the vectors (model, prompts, chunker, dimensions); never mixed in a collection.
         model: how whoever made the collection named its model; kept for others, not compared.
+        model_fingerprint: what the model says of its vectors; kept for others, not compared.
     """
 
     dimensions: int
     fingerprint: str
     model: str = field(default="", compare=False)
+    model_fingerprint: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """What a collection is, readable without opening it.
+
+    Attributes:
+        name: of the folder or of the Qdrant collection.
+        id: made at random with the collection; a manifest that speaks of another id is not believed.
+        schema: what its vectors were made with.
+    """
+
+    name: str
+    id: str
+    schema: Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +68,8 @@ class Chunk:
         start: offset of ``text`` in the document's text, in characters.
         end: offset of the character after ``text``.
         text: the passage, whitespace at its ends included.
-        heading: the headings above the passage, joined by `` › ``; empty if there are none.
+        heading: the headings above the passage, joined by ``HEADING_SEPARATOR``; empty if there are none.
         language: ISO 639-1 code of the passage.
-        language_confidence: 0 to 1.
         path: the document's path, absolute, with ``/`` as separator.
         folder: the path of the folder the document lies in.
         title: the document's title.
@@ -72,7 +86,6 @@ class Chunk:
     text: str
     heading: str
     language: str
-    language_confidence: float
     path: str
     folder: str
     title: str
@@ -91,6 +104,7 @@ class Filter:
         modified_from: earliest time of change, inclusive, in seconds since the epoch.
         modified_to: latest time of change, inclusive.
         first_chunks: only the chunks at position 0, one for each document.
+        owner: only what was indexed from the data folder with this id; empty or None for all.
     """
 
     languages: tuple[str, ...] = ()
@@ -99,6 +113,7 @@ class Filter:
     modified_from: float | None = None
     modified_to: float | None = None
     first_chunks: bool = False
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +198,12 @@ class Store(Protocol):
     """A collection of chunks. All methods raise ``store.errors.StoreError``, nothing of the engine's."""
 
     @property
+    def info(self) -> CollectionInfo:
+        """What the collection is: its name, id and schema."""
+
+    @property
     def schema(self) -> Schema:
-        """What the collection's chunks have in common."""
+        """What the collection's chunks have in common; that of ``info``."""
 
     def upsert(self, chunks: Sequence[Chunk], vectors: Vector) -> None:
         """Add or replace chunks by id; ``vectors`` has shape (len(chunks), dimensions), unit rows."""
@@ -204,6 +223,9 @@ class Store(Protocol):
     def scroll(self, filter: Filter = Filter(), *, limit: int = 1000, offset: int = 0) -> list[Chunk]:
         """List chunks in the order (path, position), ``limit`` of them after the first ``offset``."""
 
+    def versions(self, filter: Filter = Filter()) -> dict[tuple[str, str], int]:
+        """Count chunks by (document_id, version): what the store holds, in one pass over it."""
+
     def export(self, *, batch: int = 1000) -> Iterator[tuple[list[Chunk], Vector]]:
         """Yield every chunk with its vector, batch by batch: what ``upsert`` of another store takes."""
 
@@ -212,9 +234,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of the store; nothing acknowledged is lost."""
-
-
-# Whether a collection is the one that is wanted.
 
 
 def check_schema(found: Schema, wanted: Schema | None) -> None:
@@ -228,6 +247,5 @@ def check_schema(found: Schema, wanted: Schema | None) -> None:
     raise FingerprintMismatch(
         f"The index was made with {found.fingerprint} ({found.dimensions} dimensions), "
         f"not with {wanted.fingerprint} ({wanted.dimensions} dimensions)",
-        hint="Use the model it was made with (--model, LUSIFER_MODEL), or make it anew with this one: "
-        "`lusifer index`.",
+        hint="Use the model it was made with, or index the documents again with this one.",
     )

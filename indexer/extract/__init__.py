@@ -1,6 +1,6 @@
 """Files to text: one small extractor for each format behind a two-method protocol, and the list of them.
 
-Bytes in, text with headings out. Must not know languages, chunks or the store.
+Bytes in, text with headings out.
 """
 
 from indexer.extract.base import Extracted, Extractor, Heading, TextBuilder

@@ -1,7 +1,4 @@
-"""What an extractor is and what it gives, and the builder that keeps heading offsets right.
-
-Must not know any format.
-"""
+"""What an extractor is and what it gives, and the builder that keeps heading offsets right."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from indexer.errors import ExtractionFailed
 
-#: Part of every document's version: raise it when an extractor's output changes, and everything is read anew.
+#: Part of every document's version: raise it when an extractor's output changes: all is read again.
 EXTRACTION_VERSION = 1
 
 #: Longest text taken from a file whose format compresses, in bytes; more is a bomb or no document.
@@ -49,14 +46,12 @@ class Extracted:
         title: what the document calls itself, empty if it does not say.
         headings: in order of offset.
         language: what the document says its language is, as it says it (``pt-BR``); empty if it does not.
-        pages: offset at which each page starts; empty for formats without pages.
     """
 
     text: str
     title: str = ""
     headings: tuple[Heading, ...] = ()
     language: str = ""
-    pages: tuple[int, ...] = ()
 
 
 @runtime_checkable
@@ -75,13 +70,12 @@ class Extractor(Protocol):
 
 
 class TextBuilder:
-    """Puts a text together from cleaned pieces and notes where headings and pages start."""
+    """Puts a text together from cleaned pieces and notes where headings start."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
         self._length = self._line_ends = 0
         self._headings: list[Heading] = []
-        self._pages: list[int] = []
 
     def add(self, text: str) -> None:
         """Append text as it is, but for control characters."""
@@ -110,10 +104,6 @@ class TextBuilder:
             self._headings.append(Heading(self._length, level, text))
         return text
 
-    def start_page(self) -> None:
-        """Note that a page starts here."""
-        self._pages.append(self._length)
-
     @property
     def first_heading(self) -> str:
         """The first heading of the highest level; empty if there is none."""
@@ -131,7 +121,6 @@ class TextBuilder:
             title=" ".join(clean(title).split()),
             headings=tuple(self._headings),
             language=language.strip(),
-            pages=tuple(self._pages),
         )
 
 

@@ -1,7 +1,4 @@
-"""Word files (``.docx``): paragraphs, headings by style, tables, footnotes and endnotes.
-
-Needs python-docx, which comes with the extra ``office``.
-"""
+"""Word files (``.docx``): paragraphs, headings by style, tables, footnotes and endnotes."""
 
 from __future__ import annotations
 
@@ -27,12 +24,8 @@ class DocxExtractor:
         return path.suffix.lower() == ".docx" and not path.name.startswith("~$")
 
     def extract(self, path: Path, content: bytes) -> Extracted:  # noqa: ARG002 - the protocol's signature
-        try:
-            from docx import Document
-        except ImportError as error:
-            raise ExtractionFailed(
-                "reading .docx needs python-docx: pip install 'lusifer-search[office]'", retry=True
-            ) from error
+        from docx import Document
+
         if content.startswith(b"\xd0\xcf\x11\xe0"):
             raise ExtractionFailed(
                 "encrypted, or in the old .doc format: save it as .docx without a password"

@@ -1,4 +1,4 @@
-"""PDF files: pypdf first, pypdfium2 (if installed) where that fails or finds nothing.
+"""PDF files: pypdf first, pypdfium2 where that fails or finds nothing.
 
 A PDF without any text is a scan; it is refused with that reason, never indexed as empty.
 """
@@ -56,7 +56,7 @@ class PdfExtractor:
                 # Whatever one library stumbles over, the other may read; the first one's words are kept.
                 problem = problem or error
                 continue
-            if pages is not None and any(text.strip() for text in pages.texts):
+            if any(text.strip() for text in pages.texts):
                 return _build(pages)
         if isinstance(problem, _EncryptedError):
             raise ExtractionFailed(_ENCRYPTED) from problem
@@ -69,7 +69,6 @@ class PdfExtractor:
 def _build(pages: _Pages) -> Extracted:
     builder = TextBuilder()
     for number, text in enumerate(pages.texts):
-        builder.start_page()
         bookmarks = [(level, title) for page, level, title in pages.bookmarks if page == number]
         _add_page(_HYPHENATED.sub("", spell_out(text)).strip(), bookmarks, builder)
     return builder.build(title=spell_out(pages.title))
@@ -140,11 +139,9 @@ def _bookmarks(reader: PdfReader) -> Iterator[tuple[int, int, str]]:
         return  # a broken outline is no reason to refuse the text
 
 
-def _read_with_pdfium(content: bytes) -> _Pages | None:
-    try:
-        import pypdfium2
-    except ImportError:
-        return None
+def _read_with_pdfium(content: bytes) -> _Pages:
+    import pypdfium2
+
     try:
         document = pypdfium2.PdfDocument(content)
     except pypdfium2.PdfiumError as error:

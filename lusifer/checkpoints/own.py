@@ -1,6 +1,7 @@
-"""Write and read checkpoint folders of our own format: config.json, model.safetensors, tokenizer.json.
+"""Checkpoint folders of our own format: config.json, model.safetensors, tokenizer.json.
 
-Folded tables here, without torch; whole models through ``lusifer.model``. Must not know training.
+Nothing here needs torch: configuration and fingerprint of any model, tensors as arrays that the file backs,
+and the writing of folded tables. Whole models are written by ``weights``.
 """
 
 from __future__ import annotations
@@ -14,56 +15,37 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from tokenizers import Tokenizer
 
 from lusifer.config import ModelConfig
 from lusifer.errors import CheckpointError, ConfigError
 
-# Say in a few characters what made a model's vectors: configuration, tokenizer and weights.
-
-
-_WHOLE = 64 << 20
-_SAMPLES, _SAMPLE = 256, 4096
-
-
-def fingerprint(config: ModelConfig, files: Iterable[Path]) -> str:
-    """Return 16 hexadecimal digits that change whenever the model's vectors could.
-
-    Fields of the configuration that vectors do not depend on (``name``, ``calibration``) do not count, nor
-    does the number format it is computed in.
-
-    Args:
-        config: the model.
-        files: its tokenizer and weights. One of more than 64 MiB is known by its size, its first 64 KiB (for
-            a safetensors file the start of the header) and 256 evenly spread blocks of 4 KiB, since hashing
-            16 GB would take longer than loading it: any training step changes all of those.
-    """
-    described = config.to_dict()
-    del described["name"], described["calibration"]
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-    for path in files:
-        _add_file(digest, path)
-    return digest.hexdigest()[:16]
-
-
-def _add_file(digest: hashlib._Hash, path: Path) -> None:
-    size = path.stat().st_size
-    digest.update(size.to_bytes(8, "little"))
-    with path.open("rb") as file:
-        if size <= _WHOLE:
-            while block := file.read(1 << 20):
-                digest.update(block)
-            return
-        digest.update(file.read(1 << 16))
-        for index in range(_SAMPLES):
-            file.seek((size - _SAMPLE) * index // (_SAMPLES - 1))
-            digest.update(file.read(_SAMPLE))
-
-
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 
 Quantisation = Literal["int8", "float16"]
+
+_NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I8": "|i1", "U8": "|u1"}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file that holds a JSON object.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error.strerror}", hint="give the folder of a complete checkpoint"
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {error}", hint="copy the file again") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path} is not a JSON object", hint="copy the file again")
+    return data
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -75,13 +57,40 @@ def read_config(folder: Path) -> ModelConfig:
     """
     path = folder / CONFIG
     try:
-        return ModelConfig.from_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}", hint="check the folder") from error
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path} is not UTF-8", hint="copy the file again") from error
+        return ModelConfig.from_dict(read_json(path))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a safetensors file as read-only arrays backed by it, through the page cache.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or holds a type that numpy has not (bfloat16).
+    """
+    try:
+        with safe_open(path, framework="numpy"):
+            pass  # what the header claims is checked here, against the file's size too
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header: dict[str, Any] = json.loads(file.read(length))
+        data = np.memmap(path, np.uint8, "r", offset=8 + length)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}", hint="copy the file again") from error
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged: {error}", hint="copy the file again") from error
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if entry["dtype"] not in _NUMPY:
+            raise CheckpointError(
+                f"{path}: tensor {name} has type {entry['dtype']}",
+                hint=f"expected one of {', '.join(_NUMPY)}",
+            )
+        start, stop = entry["data_offsets"]
+        tensors[name] = data[start:stop].view(_NUMPY[entry["dtype"]]).reshape(entry["shape"])
+    return tensors
 
 
 def quantise_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -135,3 +144,41 @@ def write_static(
     (folder / WEIGHTS).write_bytes(save(tensors, metadata={"format": "np"}))
     tokenizer.save(str(folder / TOKENIZER), pretty=False)
     (folder / CONFIG).write_text(config.to_json(), encoding="utf-8")
+
+
+_WHOLE = 64 << 20
+_SAMPLES, _SAMPLE = 256, 4096
+
+
+def fingerprint(config: ModelConfig, files: Iterable[Path]) -> str:
+    """Return 16 hexadecimal digits that change whenever the model's vectors could.
+
+    Fields of the configuration that vectors do not depend on (``name``, ``calibration``) do not count, nor
+    does the number format it is computed in.
+
+    Args:
+        config: the model.
+        files: its tokenizer and weights. One of more than 64 MiB is known by its size, its first 64 KiB (for
+            a safetensors file the start of the header) and 256 evenly spread blocks of 4 KiB, since hashing
+            16 GB would take longer than loading it: any training step changes all of those.
+    """
+    described = config.to_dict()
+    del described["name"], described["calibration"]
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for path in files:
+        _add_file(digest, path)
+    return digest.hexdigest()[:16]
+
+
+def _add_file(digest: hashlib._Hash, path: Path) -> None:
+    size = path.stat().st_size
+    digest.update(size.to_bytes(8, "little"))
+    with path.open("rb") as file:
+        if size <= _WHOLE:
+            while block := file.read(1 << 20):
+                digest.update(block)
+            return
+        digest.update(file.read(1 << 16))
+        for index in range(_SAMPLES):
+            file.seek((size - _SAMPLE) * index // (_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE))

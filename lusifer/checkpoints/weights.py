@@ -1,39 +1,36 @@
-"""Fill a model from safetensors files, one tensor at a time, with never two copies of the weights in memory.
+"""The tensors of whole models in safetensors files: checked by name, read one at a time, written.
 
-Knows files, tensors and devices. Must not know what the tensors are for.
+Loading never holds two copies of the weights: memory is taken for the model's parameters, and each of them is
+filled from a tensor that the file backs.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from lusifer.checkpoints.mapped import SIZES, TensorInfo, read_header
+from lusifer.checkpoints.own import CONFIG, TOKENIZER, WEIGHTS, read_json
+from lusifer.config import ModelConfig
 from lusifer.errors import CheckpointError
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+INDEX = "model.safetensors.index.json"
 _AGAIN = "copy or download the checkpoint again"
-_TYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
 
 
 class WeightFiles:
     """The tensors of a checkpoint folder, in one safetensors file or in several with an index.
+
+    Attributes:
+        folder: the checkpoint.
+        shapes: of all tensors, by name.
 
     Raises:
         CheckpointError: a file is missing or damaged; names the file, and the tensor where it is one.
@@ -41,40 +38,50 @@ class WeightFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.paths = [folder / SINGLE] if (folder / SINGLE).is_file() else _shards(folder)
-        self._where: dict[str, tuple[Path, TensorInfo]] = {}
-        for path in self.paths:
-            for name, info in read_header(path).items():
-                if name in self._where:
-                    other = self._where[name][0].name
-                    raise CheckpointError(f"tensor {name} is in {other} and in {path.name}", hint=_AGAIN)
-                self._where[name] = (path, info)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._where)
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return a tensor's shape without reading it."""
-        return self._where[name][1].shape
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._where: dict[str, Path] = {}
+        for path in weight_paths(folder):
+            with _opened(path) as file:
+                for name in file.keys():  # noqa: SIM118 - no mapping
+                    if name in self._where:
+                        other = self._where[name].name
+                        raise CheckpointError(f"tensor {name} is in {other} and in {path.name}", hint=_AGAIN)
+                    self._where[name] = path
+                    self.shapes[name] = tuple(file.get_slice(name).get_shape())
 
     def read(self, name: str) -> Tensor:
         """Return a tensor backed by the file; it takes no memory of its own until it is written to."""
-        path, info = self._where[name]
-        if 0 in info.shape:
-            return torch.empty(info.shape, dtype=_TYPES[info.dtype])
-        raw = np.memmap(path, np.uint8, "c", offset=info.start, shape=(info.stop - info.start,))
-        aligned = info.start % SIZES[info.dtype] == 0
-        flat = torch.from_numpy(raw if aligned else np.array(raw))
-        return flat.view(_TYPES[info.dtype]).view(info.shape)
+        # Opened for each: what a file was read through counts as memory until it is closed.
+        with _opened(self._where[name]) as file:
+            tensor: Tensor = file.get_tensor(name)
+            return tensor
 
 
-def _shards(folder: Path) -> list[Path]:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}", hint=_AGAIN) from error
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged: {error}", hint=_AGAIN) from error
+
+
+def weight_paths(folder: Path) -> list[Path]:
+    """Return the files that hold a checkpoint's weights.
+
+    Raises:
+        CheckpointError: there are none, or their index is damaged.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
     path = folder / INDEX
     if not path.is_file():
-        raise CheckpointError(f"{folder} holds neither {SINGLE} nor {INDEX}", hint=_AGAIN)
+        raise CheckpointError(f"{folder} holds neither {WEIGHTS} nor {INDEX}", hint=_AGAIN)
     try:
-        names = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError) as error:
+        names = set(read_json(path)["weight_map"].values())
+    except (KeyError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged: {error!r}", hint=_AGAIN) from error
     shards = [folder / str(name) for name in sorted(names)]
     for shard in shards:
@@ -138,3 +145,33 @@ def check_shape(path: Path, name: str, found: tuple[int, ...], wanted: tuple[int
             f"{path}: tensor {name} has shape {list(found)}, the configuration wants {list(wanted)}",
             hint="weights and configuration belong to different models; copy the folder again",
         )
+
+
+def save_tensors(
+    folder: Path, parameters: Mapping[str, Tensor], config: ModelConfig, tokenizer: Tokenizer
+) -> None:
+    """Write a whole model, given as its parameters by name, in our own format.
+
+    Raises:
+        CheckpointError: a parameter holds NaN or infinity.
+    """
+    save_weights(folder / WEIGHTS, parameters)
+    tokenizer.save(str(folder / TOKENIZER), pretty=False)
+    (folder / CONFIG).write_text(config.to_json(), encoding="utf-8")
+
+
+def save_weights(path: Path, parameters: Mapping[str, Tensor]) -> None:
+    """Write tensors to a safetensors file that others may read, if the process lets them.
+
+    Raises:
+        CheckpointError: one holds NaN or infinity.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in parameters.items()}
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"tensor {name} holds NaN or infinity", hint="look for a diverged run")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(mode)

@@ -1,10 +1,54 @@
-"""Models that run elsewhere: an embedding service's vectors through the same ``Embedder``.
+"""Models that run elsewhere: how to reach an embedding service, whose vectors come through ``Embedder``.
 
-The only part of the library that speaks HTTP to a service. Must not know who asks, nor how vectors are used.
+This file is cheap to import; ``client`` speaks HTTP, ``backend`` makes a model of it.
 """
 
 from __future__ import annotations
 
-from lusifer.service.options import ServiceOptions, is_service
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
 
-__all__ = ["ServiceOptions", "is_service"]
+from lusifer.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOptions:
+    """How to use an embedding service.
+
+    Attributes:
+        api_key: the service's key.
+        timeout: seconds that one request may take, waiting in the service's queue included.
+        patience: seconds to go on trying while the service is busy or away.
+        expected: name or fingerprint of the model it has to serve; None takes the one it serves.
+        cache: folder for the service's tokenizer; None for the platform's cache folder.
+    """
+
+    api_key: str | None = field(default=None, repr=False)
+    timeout: float = 60.0
+    patience: float = 120.0
+    expected: str | None = None
+    cache: Path | None = None
+
+
+def is_service(name: object) -> bool:
+    """Tell whether a model's name is the address of an embedding service."""
+    return isinstance(name, str) and name.lower().startswith(("http://", "https://"))
+
+
+def normalise_url(url: str) -> str:
+    """Return a service's address without ``/v1`` or a slash at its end.
+
+    Raises:
+        ConfigError: it is no HTTP address, or holds what does not belong into one.
+    """
+    parts = urlsplit(url.strip())
+    if not is_service(url.strip()) or not parts.hostname:
+        raise ConfigError("the address of the embedding service is not one", hint="give http://HOST:PORT")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigError(
+            f"the address of the embedding service at {parts.hostname} holds more than scheme, host and path",
+            hint="give an API key as a setting of its own, not in the address",
+        )
+    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+    return f"{parts.scheme.lower()}://{parts.netloc}{path}"

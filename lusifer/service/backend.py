@@ -1,7 +1,7 @@
 """A model that runs elsewhere, as a backend like any other: texts in, unit vectors out.
 
-Cuts calls into requests the service takes and keeps several under way, so that it need not wait for the
-network. Must not know who asks.
+The service describes its model and gives its tokenizer, which is cached. Calls are cut into requests that
+fit, several of them under way at a time, so that no time is lost to the network.
 """
 
 from __future__ import annotations
@@ -9,22 +9,25 @@ from __future__ import annotations
 import base64
 import json
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import platformdirs
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from common.files import write_atomically
 from lusifer.checkpoints.load import OpenModel
-from lusifer.config import PromptKind
+from lusifer.config import ModelConfig, PromptKind
+from lusifer.errors import CheckpointError, ConfigError, ServiceError
+from lusifer.service import ServiceOptions
 from lusifer.service.client import ServiceClient
-from lusifer.service.description import Description, describe, fetch_tokenizer
-from lusifer.service.options import ServiceOptions
-from lusifer.static import Ids, WordTokenizer
-from lusifer.tokenization import warn_if_cut
+from lusifer.tokenization import WordTokenizer, load_tokenizer, parse_tokenizer, warn_if_cut
 
 #: Texts in a request: enough to fill an accelerator, few enough that others get their turn.
 _REQUEST_TEXTS = 256
@@ -42,7 +45,8 @@ def open_remote(url: str, options: ServiceOptions) -> OpenModel:
     except BaseException:
         client.close()
         raise
-    words = FetchedWords(lambda: fetch_tokenizer(client, described, options.cache))
+    # Fetched when it is first needed: searches need none.
+    words = WordTokenizer(lambda: fetch_tokenizer(client, described, options.cache))
     return OpenModel(described.config, RemoteBackend(client, described), words, described.fingerprint)
 
 
@@ -55,28 +59,86 @@ def served_fingerprint(url: str, options: ServiceOptions) -> str:
         client.close()
 
 
-class FetchedWords:
-    """Texts to token ids, with a tokenizer that is had when it is first needed: searches need none.
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A model as its service describes it.
 
-    Args:
-        fetch: gets the tokenizer.
+    Attributes:
+        config: the model's configuration.
+        fingerprint: what makes its vectors.
+        tokenizer: where the service has its ``tokenizer.json``.
+        max_inputs: most texts in a request.
+        max_characters: longest text it takes.
+        max_body_bytes: longest request body it takes.
     """
 
-    def __init__(self, fetch: Callable[[], Tokenizer]) -> None:
-        self._fetch = fetch
+    config: ModelConfig
+    fingerprint: str
+    tokenizer: str
+    max_inputs: int
+    max_characters: int
+    max_body_bytes: int
 
-    @cached_property
-    def _words(self) -> WordTokenizer:
-        return WordTokenizer(self._fetch())
 
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer, without truncation."""
-        return self._words.tokenizer
+def describe(client: ServiceClient, expected: str | None = None) -> Description:
+    """Ask a service what it serves.
 
-    def __call__(self, texts: Sequence[str]) -> list[Ids]:
-        """Return the ids of each text, int32."""
-        return self._words(texts)
+    Args:
+        client: the service.
+        expected: name or fingerprint of the model wanted; None takes the first.
+
+    Raises:
+        ServiceError: it does not answer, is no such service, or serves another model.
+    """
+    try:
+        offered: list[dict[str, Any]] = client.get("/v1/models").json()["data"]
+        served = [
+            model for model in offered if expected is None or expected in (model["id"], model["fingerprint"])
+        ]
+        if not served:
+            names = ", ".join(f"{model['id']} ({model['fingerprint']})" for model in offered)
+            raise ServiceError(
+                f"the embedding service at {client.url} serves {names or 'no model'}, not {expected}",
+                hint="correct the model's name or the service's address, or start a service of that model",
+            )
+        return _read(served[0])
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise client.nonsense(f"/v1/models describes no model ({error})") from error
+
+
+def _read(model: dict[str, Any]) -> Description:
+    return Description(
+        config=ModelConfig.from_dict(model["config"]),
+        fingerprint=str(model["fingerprint"]),
+        tokenizer=str(model["tokenizer"]),
+        max_inputs=max(1, int(model["max_inputs"])),
+        max_characters=max(1, int(model["max_characters"])),
+        max_body_bytes=max(1, int(model["max_body_bytes"])),
+    )
+
+
+def fetch_tokenizer(client: ServiceClient, description: Description, cache: Path | None) -> Tokenizer:
+    """Return the model's tokenizer: from the cache, where it is kept by fingerprint, or from the service.
+
+    Raises:
+        ServiceError: the service does not give it.
+    """
+    folder = cache or Path(platformdirs.user_cache_dir("lusifer-search", appauthor=False)) / "tokenizers"
+    path = folder / f"{description.fingerprint}.json"
+    try:
+        return load_tokenizer(path)
+    except CheckpointError:
+        pass  # not there yet, or damaged: fetched below
+    content = client.get(description.tokenizer).content
+    try:
+        tokenizer = parse_tokenizer(content, "its tokenizer")
+    except CheckpointError as error:
+        raise client.nonsense(error.message) from error
+    # A cache that cannot be written is no obstacle.
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomically(path, content)
+    return tokenizer
 
 
 class RemoteBackend:
@@ -91,7 +153,7 @@ class RemoteBackend:
         self._client = client
         self._described = described
         self._senders = ThreadPoolExecutor(_REQUESTS, thread_name_prefix="embedding-service")
-        # Whoever drops the model need not know that it holds connections.
+        # The connections are closed when nobody holds the model any more.
         weakref.finalize(self, client.close)
 
     @property

@@ -1,7 +1,6 @@
 """Requests to an embedding service: pooled connections, retries with jitter, errors that name the remedy.
 
-Every request of ours may be sent twice without harm. Must not know texts' meaning or vectors; never logs a
-text or a key.
+Every request may be sent twice without harm. No text and no key is ever logged.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import httpx
 import stamina
 
 from lusifer.errors import ServiceError
-from lusifer.service.options import ServiceOptions, normalise_url
+from lusifer.service import ServiceOptions, normalise_url
 
 _logger = logging.getLogger(__name__)
 
@@ -27,7 +26,6 @@ _GET_SECONDS = 10.0
 #: A service that asks for a longer pause is asked again after this, in seconds.
 _LONGEST_PAUSE = 60.0
 _CONNECTIONS = 8
-_SERVE = "start it with `lusifer serve-embeddings`, or correct LUSIFER_EMBEDDINGS_URL"
 
 
 class ServiceClient:
@@ -38,7 +36,7 @@ class ServiceClient:
         options: key and patience.
 
     Raises:
-        ConfigError: the address is none.
+        ConfigError: the address is not one.
     """
 
     def __init__(self, url: str, options: ServiceOptions) -> None:
@@ -63,7 +61,7 @@ class ServiceClient:
         Raises:
             ServiceError: the service is away, refuses, or has no such thing.
         """
-        # What is asked for so is at hand: a service that is away should be known soon.
+        # Answers to these take no time, so a service that is away is reported soon.
         return self._send(self._http.build_request("GET", path), min(self._patience, _GET_SECONDS))
 
     def post(self, path: str, body: bytes) -> httpx.Response:
@@ -88,7 +86,8 @@ class ServiceClient:
             raise self._refused(error.response) from error
         except httpx.TransportError as error:
             raise ServiceError(
-                f"the embedding service at {self.url} does not answer ({type(error).__name__})", hint=_SERVE
+                f"the embedding service at {self.url} does not answer ({type(error).__name__})",
+                hint="start it, or correct its address",
             ) from error
         except httpx.HTTPError as error:
             raise self.nonsense(type(error).__name__) from error
@@ -97,8 +96,8 @@ class ServiceClient:
     def nonsense(self, what: str) -> ServiceError:
         """Make the error for an answer that is not what an embedding service gives."""
         return ServiceError(
-            f"what answers at {self.url} is no embedding service of this program's kind: {what}",
-            hint="correct LUSIFER_EMBEDDINGS_URL, and run the same version on both sides",
+            f"what answers at {self.url} is not an embedding service of this program: {what}",
+            hint="correct the address, and run the same version on both sides",
         )
 
     def _refused(self, response: httpx.Response) -> ServiceError:
@@ -106,7 +105,7 @@ class ServiceClient:
         if status in (401, 403):
             return ServiceError(
                 f"the embedding service at {self.url} refuses the API key (HTTP {status})",
-                hint="correct LUSIFER_EMBEDDINGS_API_KEY",
+                hint="correct the API key of the embedding service",
             )
         detail = str(problem.get("detail", ""))
         if not detail:

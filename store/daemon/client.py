@@ -1,8 +1,7 @@
-"""A store that lives in another process: the embedded store as everybody but its owner sees it.
+"""The embedded store as everybody but its daemon sees it, and how the daemon is found or started.
 
-Texts are analysed here, so that the owner stays free to answer. Every operation may be done twice without
-harm, so when the owner dies the same request goes to its successor. Knows the protocol. Must not know the
-engine.
+Texts are analysed here, so that the daemon stays free to answer. Every operation may be done twice without
+harm, so when the daemon dies the same request goes to its successor.
 """
 
 from __future__ import annotations
@@ -13,50 +12,64 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import wraps
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, cast
+from pickle import UnpicklingError
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from store.collection import BATCH, check_query
-from store.daemon.protocol import CONNECTION_ERRORS, PROTOCOL, OwnerFiles, Request, connect
-from store.engine import EVERYTHING
-from store.errors import StoreError, StoreUnavailable
-from store.locking import FileLock
+from common.files import FileLock, LockHeld
+from store.collection import BATCH, Collection
+from store.daemon.protocol import CONNECTION_ERRORS, PROTOCOL, DaemonFiles, Request, connect, receive, send
+from store.edge.folder import (
+    current_name,
+    has_collections,
+    has_leftovers,
+    nothing_there,
+    read_collections,
+    read_current,
+)
+from store.errors import StoreBusy, StoreError, StoreUnavailable
+from store.location import BUILDING
 from store.points import prepare
-from store.types import Answer, Chunk, FacetField, Filter, Query, Schema, Vector
+from store.types import Chunk, CollectionInfo, Schema, Vector
 
-# Find the owner process of a data folder, or start it.
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
-
-#: How long an owner may take to come up; opening a large store happens later, when it is asked for.
+#: How long a daemon may take to come up; opening a large store happens later, when it is asked for.
 START_SECONDS = 60.0
-_NOBODY = (*CONNECTION_ERRORS, ValueError, KeyError)
+_NOBODY = (*CONNECTION_ERRORS, UnpicklingError, ValueError, KeyError)
 _PAUSE = 0.05
 _MODULE = ["-m", "store.daemon.server"]
 
 
 def reach(data: Path) -> tuple[Connection, int]:
-    """Connect to the owner, starting it if there is none.
+    """Connect to the daemon, starting it if there is none.
 
     Returns:
-        the connection, and the owner's process id.
+        the connection, and the daemon's process id.
 
     Raises:
         StoreUnavailable: it cannot be started; the message holds the reason it gave.
     """
-    files = OwnerFiles(data)
+    files = DaemonFiles(data)
     found = _greet(files)
     if found is not None:
         return found
     starting = FileLock(files.starting)
     try:
         starting.acquire(seconds=START_SECONDS)
+    except LockHeld as error:
+        raise StoreBusy(
+            f"Another program has been starting the daemon of {data} for a long time", hint=error.hint
+        ) from error
     except OSError as error:
         raise StoreUnavailable(
             f"The data folder {data} cannot be written to ({error.strerror})",
-            hint="Give this user the right to write there, or choose another folder with --data.",
+            hint="Give this user the right to write there, or choose another folder.",
         ) from error
     try:
         return _greet(files) or _start(files)
@@ -64,16 +77,16 @@ def reach(data: Path) -> tuple[Connection, int]:
         starting.release()
 
 
-def _greet(files: OwnerFiles) -> tuple[Connection, int] | None:
-    """Connect to a running owner; None if there is none. One of another version is asked to make way."""
+def _greet(files: DaemonFiles) -> tuple[Connection, int] | None:
+    """Connect to a running daemon; None if there is none. One of another version is asked to make way."""
     try:
         connection = connect(files)
-        protocol, pid = connection.recv()
+        protocol, pid = receive(connection)
         if protocol == PROTOCOL:
             return connection, int(pid)
         with connection:
-            connection.send(Request("retire", None, {}))
-            answer = connection.recv()
+            send(connection, Request("retire", None, (), {}))
+            answer = receive(connection)
     except _NOBODY:
         return None
     if isinstance(answer, StoreError):
@@ -81,13 +94,13 @@ def _greet(files: OwnerFiles) -> tuple[Connection, int] | None:
     return None
 
 
-def _start(files: OwnerFiles) -> tuple[Connection, int]:
+def _start(files: DaemonFiles) -> tuple[Connection, int]:
     deadline = time.monotonic() + START_SECONDS
     status = _spawn(files, deadline)
     if status != "ready":
         reason = (status.removeprefix("error ") or _last_words(files.log)).rstrip(".")
         raise StoreUnavailable(
-            f"The store's owner process for {files.data} could not start: {reason}",
+            f"The store's daemon for {files.data} could not start: {reason}",
             hint=f"Its log is {files.log}.",
         )
     while time.monotonic() < deadline:
@@ -96,21 +109,29 @@ def _start(files: OwnerFiles) -> tuple[Connection, int]:
             return found
         time.sleep(_PAUSE)
     raise StoreUnavailable(
-        f"The store's owner process for {files.data} started but does not answer",
+        f"The store's daemon for {files.data} started but does not answer",
         hint=f"Its log is {files.log}.",
     )
 
 
-def _spawn(files: OwnerFiles, deadline: float) -> str:
-    """Start an owner that outlives us and is nobody's child; return the line it reports, empty if it died."""
+def _spawn(files: DaemonFiles, deadline: float) -> str:
+    """Start a daemon that outlives us and is nobody's child; return the line it reports, empty if it died."""
     reading, writing = os.pipe()
     try:
         with files.log.open("ab") as log:
             os.chmod(log.fileno(), 0o600)  # noqa: PTH101 - the open file, not whatever has its name
-            # The shell's job is to end at once, so that the owner is adopted by init and leaves no zombie.
+            # The shell's job is to end at once, so that the daemon is adopted by init and leaves no zombie.
             command = ["/bin/sh", "-c", '"$0" "$@" &', sys.executable, "-P"]
             subprocess.run(
-                [*command, *_MODULE, "--data", str(files.data), "--status-fd", str(writing)],
+                [
+                    *command,
+                    *_MODULE,
+                    "--data",
+                    str(files.data),
+                    "--status-fd",
+                    str(writing),
+                    *_idle_seconds(),
+                ],
                 check=True,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -123,7 +144,7 @@ def _spawn(files: OwnerFiles, deadline: float) -> str:
     except (OSError, subprocess.CalledProcessError) as error:
         os.close(reading)
         raise StoreUnavailable(
-            f"The store's owner process for {files.data} could not be started ({error})",
+            f"The store's daemon for {files.data} could not be started ({error})",
             hint="Check that the data folder can be written to.",
         ) from error
     finally:
@@ -134,8 +155,13 @@ def _spawn(files: OwnerFiles, deadline: float) -> str:
         os.close(reading)
 
 
+def _idle_seconds() -> list[str]:
+    seconds = os.environ.get("LUSIFER_DAEMON_IDLE_SECONDS")
+    return ["--idle-seconds", seconds] if seconds else []
+
+
 def _environment() -> dict[str, str]:
-    """Let the owner import the package we run, from wherever we have it."""
+    """Let the daemon import the package we run, from wherever we have it."""
     root = str(Path(__file__).resolve().parents[2])
     path = os.environ.get("PYTHONPATH")
     return os.environ | {"PYTHONPATH": os.pathsep.join([root, path] if path else [root])}
@@ -153,7 +179,7 @@ def _read_line(descriptor: int, deadline: float) -> str:
 
 
 def _last_words(log: Path) -> str:
-    """Give the last line a dying owner wrote: an exception's line says what it was."""
+    """Give the last line a dying daemon wrote: an exception's line says what it was."""
     try:
         lines = log.read_text("utf-8", errors="replace").split("\n")
     except OSError:
@@ -161,145 +187,42 @@ def _last_words(log: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "it left no reason")[:500]
 
 
-#: How often a request is sent while owners die under it.
+#: How often a request is sent while daemons die under it.
 ATTEMPTS = 5
 #: How long an answer may take: opening a large store after a crash replays its log.
 ANSWER_SECONDS = 600.0
 _RETRY_PAUSE = 0.05
 
 
-class RemoteStore:
-    """The embedded store of a data folder, through its owner process. Safe for threads.
-
-    Use ``open``, ``stage`` or ``reset``.
-    """
+class DaemonClient:
+    """Sends requests to the daemon of a data folder, through as many connections as threads need."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
-        self._schema = Schema(0, "")
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._closed = False
-        #: Process id of the owner last connected to.
-        self.owner_pid = 0
+        #: Process id of the daemon last connected to.
+        self.daemon_pid = 0
 
-    @classmethod
-    def open(cls, data: Path, schema: Schema | None, *, create: bool = False) -> RemoteStore:
-        """Open the store, with any schema if that is None, or make it if ``create`` and there is none."""
-        return cls(data)._begin("open", schema, create=create)
-
-    @classmethod
-    def reset(cls, data: Path, schema: Schema, *, keep_damaged: bool) -> RemoteStore:
-        """Begin anew with an empty store."""
-        return cls(data)._begin("reset", schema, keep_damaged=keep_damaged)
-
-    @classmethod
-    def stage(cls, data: Path, schema: Schema) -> RemoteStore:
-        """Open the store that is to follow the current one, or make it."""
-        return cls(data)._begin("stage", schema)
-
-    @classmethod
-    def switch(cls, data: Path, schema: Schema) -> None:
-        """Put the staged store in the place of the current one."""
-        cls(data)._once("switch", schema)
-
-    @classmethod
-    def sweep(cls, data: Path) -> None:
-        """Remove the stores that were followed by others."""
-        cls(data)._once("sweep", None)
-
-    @classmethod
-    def delete(cls, data: Path, *, keep_damaged: bool) -> None:
-        """Remove the store."""
-        cls(data)._once("delete", None, keep_damaged=keep_damaged)
-
-    def _once(self, operation: str, schema: Schema | None, **arguments: Any) -> None:
-        try:
-            self._call(operation, schema, **arguments)
-        finally:
-            self.close()
-
-    def _begin(self, operation: str, schema: Schema | None, **arguments: Any) -> RemoteStore:
-        try:
-            self._schema = self._call(operation, schema, **arguments)
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    @property
-    def schema(self) -> Schema:
-        return self._schema
-
-    def upsert(self, chunks: Sequence[Chunk], vectors: Vector) -> None:
-        if len(chunks) != len(vectors):
-            prepare(chunks, vectors, self._schema)  # says what is wrong, before anything is written
-        # The next batch is analysed while the owner stores the last.
-        with ThreadPoolExecutor(1) as sender:
-            sent: Future[None] | None = None
-            for start in range(0, len(chunks), BATCH):
-                part = slice(start, start + BATCH)
-                points = prepare(chunks[part], vectors[part], self._schema)
-                if sent is not None:
-                    sent.result()
-                sent = sender.submit(self._call, "upsert", self._schema, points=points)
-            if sent is not None:
-                sent.result()
-
-    def delete_document(self, document_id: str, *, except_version: str | None = None) -> None:
-        self._call("delete_document", self._schema, document_id=document_id, except_version=except_version)
-
-    def search(self, query: Query) -> Answer:
-        check_query(query, self._schema)
-        return cast("Answer", self._call("search", self._schema, query=query))
-
-    def facet(self, field: FacetField, filter: Filter = EVERYTHING) -> dict[str, int]:
-        return cast("dict[str, int]", self._call("facet", self._schema, field=field, filter=filter))
-
-    def count(self, filter: Filter = EVERYTHING) -> int:
-        return cast("int", self._call("count", self._schema, filter=filter))
-
-    def scroll(self, filter: Filter = EVERYTHING, *, limit: int = 1000, offset: int = 0) -> list[Chunk]:
-        found = self._call("scroll", self._schema, filter=filter, limit=limit, offset=offset)
-        return cast("list[Chunk]", found)
-
-    def export(self, *, batch: int = 1000) -> Iterator[tuple[list[Chunk], Vector]]:
-        start: str | None = None
-        while True:
-            chunks, vectors, start = self._call("export_page", self._schema, start=start, size=batch)
-            if chunks:
-                yield chunks, vectors
-            if start is None:
-                return
-
-    def flush(self) -> None:
-        self._call("flush", self._schema)
-
-    def close(self) -> None:
-        """Say goodbye to the owner; it flushes when it is quiet and ends when nobody needs it."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
-
-    def _call(self, operation: str, schema: Schema | None, **arguments: Any) -> Any:
-        request = Request(operation, schema, arguments)
+    def call(self, operation: str, collection: CollectionInfo | None, *arguments: Any, **named: Any) -> Any:
+        """Have an operation done, by the daemon's successor if it dies over it."""
+        request = Request(operation, collection, arguments, named)
         for attempt in range(ATTEMPTS):
             connection = self._take()
             try:
-                connection.send(request)
+                send(connection, request)
                 if not connection.poll(ANSWER_SECONDS):
                     raise TimeoutError
-                answer = connection.recv()
+                answer = receive(connection)
             except CONNECTION_ERRORS:
                 connection.close()
                 self._forget()
                 time.sleep(_RETRY_PAUSE * attempt)
                 continue
             except BaseException:
-                # An answer may still come; nobody must take it for that to another question.
+                # An answer may still come; nobody must take it for that to another request.
                 connection.close()
                 raise
             self._give(connection)
@@ -307,9 +230,15 @@ class RemoteStore:
                 raise answer
             return answer[0]
         raise StoreUnavailable(
-            f"The owner process of the store at {self._data} died {ATTEMPTS} times over one request",
-            hint=f"Its log, {OwnerFiles(self._data).log}, may say why.",
+            f"The daemon of the store at {self._data} died {ATTEMPTS} times over one request",
+            hint=f"Its log, {DaemonFiles(self._data).log}, may say why.",
         )
+
+    def close(self) -> None:
+        """Say goodbye to the daemon; it flushes when it is quiet and ends when nobody needs it."""
+        with self._lock:
+            self._closed = True
+        self._forget()
 
     def _take(self) -> Connection:
         with self._lock:
@@ -320,7 +249,7 @@ class RemoteStore:
                 self._process, self._idle = os.getpid(), []
             if self._idle:
                 return self._idle.pop()
-        connection, self.owner_pid = reach(self._data)
+        connection, self.daemon_pid = reach(self._data)
         return connection
 
     def _give(self, connection: Connection) -> None:
@@ -331,8 +260,138 @@ class RemoteStore:
         connection.close()
 
     def _forget(self) -> None:
-        """Close the idle connections: they lead to an owner that is dead."""
+        """Close the idle connections."""
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+
+
+#: What the daemon does for its clients: to a collection, and to the index of a data folder.
+COLLECTION_OPERATIONS: set[str] = set()
+INDEX_OPERATIONS = frozenset(("open", "build", "switch", "sweep", "delete"))
+
+
+def _remote(
+    method: Callable[Concatenate[Collection, _P], _R],
+) -> Callable[Concatenate[RemoteStore, _P], _R]:
+    """Have the daemon do an operation of ``Collection``; naming it here is what allows it."""
+    COLLECTION_OPERATIONS.add(method.__name__)
+
+    @wraps(method)
+    def call(store: RemoteStore, /, *arguments: _P.args, **named: _P.kwargs) -> _R:
+        result: _R = store.daemon.call(method.__name__, store.info, *arguments, **named)
+        return result
+
+    return call
+
+
+class RemoteStore:
+    """A collection of an embedded store, through its daemon. Safe for threads."""
+
+    def __init__(self, data: Path, info: CollectionInfo) -> None:
+        self.info = info
+        self.daemon = DaemonClient(data)
+
+    @property
+    def schema(self) -> Schema:
+        return self.info.schema
+
+    delete_document = _remote(Collection.delete_document)
+    search = _remote(Collection.search)
+    facet = _remote(Collection.facet)
+    count = _remote(Collection.count)
+    scroll = _remote(Collection.scroll)
+    versions = _remote(Collection.versions)
+    flush = _remote(Collection.flush)
+    upsert_points = _remote(Collection.upsert_points)
+    export_page = _remote(Collection.export_page)
+
+    def upsert(self, chunks: Sequence[Chunk], vectors: Vector) -> None:
+        if len(chunks) != len(vectors):
+            prepare(chunks, vectors, self.schema)  # says what is wrong, before anything is written
+        # The next batch is analysed while the daemon stores the last.
+        with ThreadPoolExecutor(1) as sender:
+            sent: Future[None] | None = None
+            for start in range(0, len(chunks), BATCH):
+                part = slice(start, start + BATCH)
+                points = prepare(chunks[part], vectors[part], self.schema)
+                if sent is not None:
+                    sent.result()
+                sent = sender.submit(self.upsert_points, points)
+            if sent is not None:
+                sent.result()
+
+    def export(self, *, batch: int = 1000) -> Iterator[tuple[list[Chunk], Vector]]:
+        start: str | None = None
+        while True:
+            chunks, vectors, start = self.export_page(start, batch)
+            if chunks:
+                yield chunks, vectors
+            if start is None:
+                return
+
+    def close(self) -> None:
+        self.daemon.close()
+
+
+class LocalIndex:
+    """The collections of a data folder, an ``IndexLocation``: read here, opened and changed by the daemon."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data.expanduser().resolve()
+
+    @property
+    def owner(self) -> str:
+        return ""
+
+    def current(self) -> CollectionInfo | None:
+        return read_current(self._data)
+
+    def open(self, info: CollectionInfo | None = None) -> RemoteStore:
+        wanted = info or self.current()
+        if wanted is None:
+            raise nothing_there(self._data)
+        opened = RemoteStore(self._data, wanted)
+        try:
+            opened.daemon.call("open", None, wanted)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    def build(self, schema: Schema, *, fresh: bool = False) -> CollectionInfo:
+        try:
+            self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The data folder {self._data} cannot be made ({error.strerror})", hint="Choose another."
+            ) from error
+        built: CollectionInfo = self._call("build", schema, fresh=fresh)
+        return built
+
+    def switch(self, info: CollectionInfo) -> None:
+        self._call("switch", info)
+
+    def sweep(self) -> None:
+        # No daemon is started for nothing.
+        if has_leftovers(self._data):
+            self._call("sweep")
+
+    def delete(self) -> None:
+        if has_collections(self._data) or has_leftovers(self._data):
+            self._call("delete")
+
+    def unfinished(self) -> list[CollectionInfo]:
+        others = [info for info in read_collections(self._data) if info.name != current_name(self._data)]
+        return [info for info in others if (self.manifest_folder(info) / BUILDING).exists()]
+
+    def manifest_folder(self, info: CollectionInfo) -> Path:
+        return self._data / info.name
+
+    def _call(self, operation: str, *arguments: Any, **named: Any) -> Any:
+        daemon = DaemonClient(self._data)
+        try:
+            return daemon.call(operation, None, *arguments, **named)
+        finally:
+            daemon.close()

@@ -1,66 +1,71 @@
-"""How clients and the owner process of an embedded store find, trust and talk to each other.
+"""How clients and the daemon of an embedded store find, trust and talk to each other.
 
-The owner listens on a Unix socket that only its user can reach and authenticates both sides with a random
-key in a file only that user can read; pickles are read after that alone. Knows files and sockets. Must not
-know the engine.
+The daemon listens on a Unix socket in a private folder of its user, and both sides prove that they know a
+random key in a file only that user can read. What they say then is pickled, but only values of the store
+itself are accepted: neither side can make the other run code.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import pickle
 import secrets
-import socket
 import stat
-import struct
 import tempfile
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
+from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
 
-from store.errors import StoreUnavailable
-from store.lexical.analyser import ANALYSER_VERSION
-from store.types import Schema
+import numpy as np
+from numpy.typing import NDArray
 
-#: Clients and owner must agree on this; raise it when messages or stored points change.
-PROTOCOL = f"2/{ANALYSER_VERSION}"
+import store.errors
+import store.types
+from common.files import write_atomically
+from store.errors import StoreError, StoreUnavailable
+from store.fusion import FusionParameters
+from store.lexical.analyser import ANALYSER_VERSION
+from store.points import Points
+from store.types import CollectionInfo
+
+#: Clients and daemon must agree on this; raise it when messages or stored points change.
+PROTOCOL = f"3/{ANALYSER_VERSION}"
 #: Longest address of a Unix socket that every system accepts, with room to spare.
-MAX_ADDRESS_BYTES = 100
-#: How long either side may take to prove that it knows the key.
-HANDSHAKE_SECONDS = 5.0
+_MAX_ADDRESS_BYTES = 100
+
+#: What goes wrong when the other side is not there, not trusted, or dies.
+CONNECTION_ERRORS = (OSError, EOFError, AuthenticationError)
 
 
 @dataclass(frozen=True, slots=True)
-class OwnerFiles:
-    """Where the owner process of a data folder keeps its things."""
+class DaemonFiles:
+    """Where the daemon of a data folder keeps its things."""
 
     data: Path
 
     @property
     def lock(self) -> Path:
         """Held by whoever has the engine open."""
-        return self.data / "owner.lock"
+        return self.data / "daemon.lock"
 
     @property
     def starting(self) -> Path:
-        """Held by the client that starts an owner."""
-        return self.data / "owner.starting"
-
-    @property
-    def key(self) -> Path:
-        return self.data / "owner.key"
+        """Held by the client that starts a daemon."""
+        return self.data / "daemon.starting"
 
     @property
     def address(self) -> Path:
-        """Says where the owner listens."""
-        return self.data / "owner.json"
+        """Says where the daemon listens, and the key."""
+        return self.data / "daemon.json"
 
     @property
     def log(self) -> Path:
-        return self.data / "owner.log"
+        return self.data / "daemon.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,136 +73,127 @@ class Request:
     """What a client wants.
 
     Attributes:
-        operation: name of the owner's operation.
-        schema: what the client takes the collection to be; None if it takes it as it is.
-        arguments: the operation's arguments, by name.
+        operation: name of an operation of a collection, or of an index.
+        collection: which collection is meant; None for operations of the index.
+        arguments: the operation's arguments.
+        named: the operation's arguments by name.
     """
 
     operation: str
-    schema: Schema | None
-    arguments: dict[str, Any]
+    collection: CollectionInfo | None
+    arguments: tuple[Any, ...]
+    named: dict[str, Any]
+
+
+# Values as bytes.
+
+
+def _array(content: bytes, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    if dtype not in ("<f4", "<u4"):
+        raise pickle.UnpicklingError(f"arrays of {dtype} are not exchanged")
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+def _error(kind: type[StoreError], message: str, hint: str) -> StoreError:
+    if not issubclass(kind, StoreError):
+        raise pickle.UnpicklingError(f"{kind} is no error")
+    return kind(message, hint=hint)
+
+
+class _Encoder(pickle.Pickler):
+    def reducer_override(self, value: object) -> Any:
+        if isinstance(value, StoreError):
+            return _error, (type(value), value.message, value.hint)
+        if isinstance(value, np.ndarray):
+            array = np.ascontiguousarray(value)
+            return _array, (array.tobytes(), array.dtype.str, array.shape)
+        return NotImplemented
+
+
+_EXCHANGED: list[Any] = [*vars(store.types).values(), *vars(store.errors).values()]
+_EXCHANGED += [FusionParameters, Points, Request, _array, _error]
+_ALLOWED = {
+    (kind.__module__, kind.__qualname__): kind
+    for kind in _EXCHANGED
+    if getattr(kind, "__module__", "").startswith("store.") and hasattr(kind, "__qualname__")
+}
+
+
+class _Decoder(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"{module}.{name} is not exchanged") from None
+
+
+def send(connection: Connection, value: object) -> None:
+    """Send a value of the store's own kinds."""
+    buffer = io.BytesIO()
+    _Encoder(buffer, pickle.HIGHEST_PROTOCOL).dump(value)
+    connection.send_bytes(buffer.getbuffer())
+
+
+def receive(connection: Connection) -> Any:
+    """Receive a value of the store's own kinds.
+
+    Raises:
+        UnpicklingError: it holds something else; none of it was made.
+    """
+    return _Decoder(io.BytesIO(connection.recv_bytes())).load()
+
+
+# Where they meet.
+
+
+def _socket_prefix(data: Path) -> str:
+    return hashlib.blake2b(os.fsencode(data), digest_size=8).hexdigest() + "-"
 
 
 def socket_path(data: Path) -> Path:
-    """Choose where the owner listens: in the data folder, or in a private folder if that path is too long.
+    """Choose where the daemon of a data folder listens: in a private folder of this user, made if need be.
 
     Raises:
-        StoreUnavailable: the private folder belongs to someone else.
+        StoreUnavailable: the folder belongs to someone else, or is open to others.
     """
-    path = data / "owner.sock"
-    if len(os.fsencode(path)) <= MAX_ADDRESS_BYTES:
-        return path
-    name = hashlib.blake2b(os.fsencode(data), digest_size=8).hexdigest()
+    name = f"{_socket_prefix(data)}{os.getpid()}"
     runtime = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    for parent in (Path(runtime), Path("/tmp")):  # noqa: S108 - private folder, checked below
+    for parent in (Path(runtime), Path("/tmp")):  # noqa: S108 - a private folder, checked below
         folder = parent / f"lusifer-{os.getuid()}"
-        if len(os.fsencode(folder / f"{name}.sock")) <= MAX_ADDRESS_BYTES and parent.is_dir():
+        if parent.is_dir() and len(os.fsencode(folder / f"{name}.sock")) <= _MAX_ADDRESS_BYTES:
             break
-    _make_private(folder)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    is_private = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    if not is_private or stat.S_IMODE(status.st_mode) & 0o077:
+        raise StoreUnavailable(
+            f"{folder} is not a private folder of this user",
+            hint="Remove it, or make it readable by this user alone.",
+        )
     return folder / f"{name}.sock"
 
 
-def _make_private(folder: Path) -> None:
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    if (
-        not stat.S_ISDIR(status.st_mode)
-        or status.st_uid != os.getuid()
-        or stat.S_IMODE(status.st_mode) & 0o077
-    ):
-        raise StoreUnavailable(
-            f"{folder} is not a private folder of this user",
-            hint="Remove it, or choose a data folder with a shorter path.",
-        )
-
-
-def publish(files: OwnerFiles, address: Path) -> bytes:
-    """Write a new key and then the address, each at once and for this user's eyes only; return the key."""
+def listen(files: DaemonFiles) -> tuple[Listener, Path]:
+    """Listen, and write down where, with a new key; the caller holds the lock, so nobody else does."""
+    path = socket_path(files.data)
+    for dead in path.parent.glob(f"{_socket_prefix(files.data)}*.sock"):
+        dead.unlink(missing_ok=True)
     key = secrets.token_bytes(32)
-    _write_private(files.key, key)
-    content = {"address": str(address), "pid": os.getpid(), "protocol": PROTOCOL}
-    _write_private(files.address, json.dumps(content).encode())
-    return key
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    temporary.replace(path)
-
-
-def listen(address: Path) -> socket.socket:
-    """Listen at an address that nobody else can be using: the caller holds the lock."""
-    address.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = Listener(str(path), "AF_UNIX", backlog=128, authkey=key)
     try:
-        before = os.umask(0o177)
-        try:
-            listener.bind(str(address))
-        finally:
-            os.umask(before)
-        listener.listen(128)
+        content = {"address": str(path), "key": key.hex(), "pid": os.getpid(), "protocol": PROTOCOL}
+        write_atomically(files.address, json.dumps(content))
     except BaseException:
         listener.close()
         raise
-    return listener
+    return listener, path
 
 
-def accept_peer(peer: socket.socket, key: bytes) -> Connection:
-    """Make a connection of a socket whose other end knows the key.
-
-    Raises:
-        AuthenticationError, OSError, EOFError: it does not, or it took too long; the socket is closed.
-    """
-    return _authenticate(peer, key, asking_first=True)
-
-
-def connect(files: OwnerFiles) -> Connection:
-    """Connect to the owner that has published its address.
+def connect(files: DaemonFiles) -> Connection:
+    """Connect to the daemon that has written down its address.
 
     Raises:
-        AuthenticationError, OSError, EOFError, ValueError: there is none, or it does not know the key.
+        AuthenticationError, OSError, EOFError, ValueError, KeyError: there is none, or it has another key.
     """
-    address = json.loads(files.address.read_bytes())["address"]
-    key = files.key.read_bytes()
-    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        peer.connect(address)
-    except BaseException:
-        peer.close()
-        raise
-    return _authenticate(peer, key, asking_first=False)
-
-
-def _authenticate(peer: socket.socket, key: bytes, *, asking_first: bool) -> Connection:
-    _set_timeout(peer, HANDSHAKE_SECONDS)
-    # The connection shares the socket's settings through its file descriptor.
-    connection = Connection(os.dup(peer.fileno()))
-    try:
-        if asking_first:
-            deliver_challenge(connection, key)
-            answer_challenge(connection, key)
-        else:
-            answer_challenge(connection, key)
-            deliver_challenge(connection, key)
-        _set_timeout(peer, 0.0)
-    except BaseException:
-        connection.close()
-        raise
-    finally:
-        peer.close()
-    return connection
-
-
-def _set_timeout(peer: socket.socket, seconds: float) -> None:
-    """Limit how long a read or write may wait; ``settimeout`` would make the descriptor non-blocking."""
-    value = struct.pack("ll", int(seconds), 0)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
-
-
-#: What goes wrong when the other side is not there, not trusted, or dies.
-CONNECTION_ERRORS = (OSError, EOFError, AuthenticationError)
+    content = json.loads(files.address.read_bytes())
+    return Client(content["address"], "AF_UNIX", authkey=bytes.fromhex(content["key"]))

@@ -5,13 +5,13 @@ Qdrant Edge 0.9.0 loses or damages data when it is used carelessly; what is done
 * our own lock is held before anything is opened: a second open, though refused, damages the first's files;
 * the write-ahead log is on and a flush that fails is fatal: ``close`` would swallow the error;
 * every call is guarded against ``BaseException``: the engine's panics are not ``Exception``;
-* ``ledger`` knows what ought to be there: some damage is silent;
+* ``integrity`` knows what ought to be there: some damage is silent;
 * half-built segments of a killed optimiser are removed before loading: nobody else does it;
 * free space is checked before writing: a full disk kills the process with SIGBUS;
 * searches are exact below 100,000 matches: the graph's recall under a filter falls to 0.8.
 
 The optimiser is never run here: it would stop the whole process for minutes, and exact search is fast at the
-sizes an embedded store is for. Knows points and files. Must not know processes, chunks' meaning or fusion.
+sizes an embedded store is for.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import numpy as np
 import qdrant_edge as edge
 
-from store.edge.integrity import SAMPLES, Ledger, Sample, State, damaged, verify
+from store.edge.integrity import SAMPLES, IntegrityFiles, Sample, State, damaged, verify
 from store.engine import ALL_POINTS, Condition, Probe, Ranked, Record, path_bounds
 from store.errors import DiskFull, InvalidRequest, StoreError, StoreMissing
 from store.points import DENSE, INDEXES, LEXICAL, Points
-from store.types import FacetField, Schema, Vector
+from store.types import CollectionInfo, FacetField, Schema, Vector
 
 # Our points, conditions and schema in Qdrant Edge's words, and its points in ours.
 
@@ -100,7 +100,11 @@ def to_filter(condition: Condition) -> edge.Filter | None:
     wanted = condition.filter
     must: list[_Condition] = []
     must_not: list[_Condition] = []
-    for field, values in (("language", wanted.languages), ("document_id", wanted.document_ids)):
+    for field, values in (
+        ("language", wanted.languages),
+        ("document_id", wanted.document_ids),
+        ("owner", (wanted.owner,) if wanted.owner else ()),
+    ):
         if values:
             must.append(edge.FieldCondition(field, match=edge.MatchAny(list(values))))
     if wanted.path_prefix is not None:
@@ -114,8 +118,9 @@ def to_filter(condition: Condition) -> edge.Filter | None:
         must.append(edge.FieldCondition("position", match=edge.MatchValue(0)))
     if condition.ids is not None:
         must.append(edge.HasIdCondition(set(condition.ids)))
-    if condition.except_version is not None:
-        must_not.append(edge.FieldCondition("version", match=edge.MatchValue(condition.except_version)))
+    for field, unwanted in (("version", condition.except_version), ("owner", condition.except_owner)):
+        if unwanted is not None:
+            must_not.append(edge.FieldCondition(field, match=edge.MatchValue(unwanted)))
     return edge.Filter(must=list(must), must_not=list(must_not))
 
 
@@ -144,11 +149,11 @@ class EdgeEngine:
     The caller holds the data folder's lock from before ``create`` or ``load`` until after ``close``.
     """
 
-    def __init__(self, folder: Path, shard: edge.EdgeShard, state: State, ledger: Ledger) -> None:
+    def __init__(self, folder: Path, shard: edge.EdgeShard, state: State, integrity: IntegrityFiles) -> None:
         self._folder = folder
         self._shard = shard
         self._state = state
-        self._ledger = ledger
+        self._integrity = integrity
         self._failed: StoreError | None = None
         self._closed = False
         self._unflushed = 0
@@ -174,7 +179,7 @@ class EdgeEngine:
                 shard.update(operation)
             shard.flush()
             shard.close()
-        Ledger(draft).write(State(schema, engine_version()))
+        IntegrityFiles(draft).write(State(uuid4().hex, schema, engine_version()))
         draft.rename(folder)
         return cls.load(folder)
 
@@ -187,19 +192,17 @@ class EdgeEngine:
             StoreDamaged: it cannot be opened, or points are missing or changed.
         """
         if not folder.exists():
-            raise StoreMissing(
-                f"Nothing is indexed at {folder.parent}", hint="Run `lusifer index PATH` first."
-            )
-        ledger = Ledger(folder)
-        if not ledger.exists():
+            raise StoreMissing(f"Nothing is indexed at {folder.parent}", hint="Index some documents first.")
+        integrity = IntegrityFiles(folder)
+        if not integrity.exists():
             raise damaged(folder, "store.json is missing")
-        state, pending = ledger.read(), ledger.pending()
+        state, pending = integrity.read(), integrity.pending()
         _require_space(folder, MINIMUM_FREE_DELETE)
         for leftover in (folder / "shard" / "temp_segments").glob("*"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         with _guard(folder):
             shard = edge.EdgeShard.load(str(folder / "shard"))
-        engine = cls(folder, shard, state, ledger)
+        engine = cls(folder, shard, state, integrity)
         try:
             verify(folder, state, pending, engine.count(ALL_POINTS), engine._samples())
         except StoreError:
@@ -211,8 +214,8 @@ class EdgeEngine:
         return engine
 
     @property
-    def schema(self) -> Schema:
-        return self._state.schema
+    def info(self) -> CollectionInfo:
+        return CollectionInfo(self._folder.parent.name, self._state.id, self._state.schema)
 
     def upsert(self, points: Points) -> None:
         _require_space(self._folder, MINIMUM_FREE + 4 * points.dense.nbytes)
@@ -246,7 +249,7 @@ class EdgeEngine:
     ) -> None:
         self._check_usable()
         self._dirty = True
-        self._ledger.note(added=added, removed=removed, changed=changed)
+        self._integrity.note(added=added, removed=removed, changed=changed)
         with self._fatal():
             self._shard.update(operation)
 
@@ -377,7 +380,7 @@ class EdgeEngine:
         self._sampled = [str(record.id) for record in records]
         self._state.points = self.count(ALL_POINTS)
         self._state.samples = {str(record.id): Sample.of(record) for record in records}
-        self._ledger.write(self._state)
+        self._integrity.write(self._state)
         self._dirty = False
         self._unflushed = 0
 
@@ -397,7 +400,7 @@ class EdgeEngine:
     def _abandon(self) -> None:
         """Let go of the files without flushing; what was acknowledged is in the log."""
         self._closed = True
-        self._ledger.close()
+        self._integrity.close()
         try:
             with _guard(self._folder):
                 self._shard.close()
@@ -444,5 +447,5 @@ def _require_space(folder: Path, needed: int) -> None:
 def _disk_full(folder: Path, free: int) -> DiskFull:
     return DiskFull(
         f"The disk that holds {folder} has {free // 2**20} MiB free, too little to write safely",
-        hint=f"Free at least {MINIMUM_FREE // 2**20} MiB, or choose another disk with --data, and try again.",
+        hint=f"Free at least {MINIMUM_FREE // 2**20} MiB, or keep the index on another disk, and try again.",
     )

@@ -2,8 +2,7 @@
 
 The engine reports most damage but not all of it: some lost or emptied files open as a smaller or blank store
 without a word. So ``store.json`` holds the schema, the number of points at the last flush and what a few of
-them looked like, and ``journal`` bounds by how much the number may have changed since. Knows files and
-numbers; must not know the engine.
+them looked like, and ``journal`` bounds by how much the number may have changed since.
 """
 
 from __future__ import annotations
@@ -21,18 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.files import write_atomically
 from store.engine import Record
 from store.errors import StoreDamaged, StoreMissing
-from store.types import Schema, Vector
+from store.points import FORMAT
+from store.types import CollectionInfo, Schema, Vector
 
-#: Layout of the folder and of the points in it.
-FORMAT = 1
 #: Points whose look is remembered.
 SAMPLES = 32
 _TOLERANCE = 1e-3
-_REBUILD = (
-    "Run `lusifer index --rebuild`: the damaged folder is moved aside and the documents are indexed anew."
-)
+_REBUILD = "Rebuild the index from the documents: the damaged folder is kept, moved aside."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +60,7 @@ def _directions(dimensions: int) -> NDArray[np.float64]:
 class State:
     """The contents of ``store.json``."""
 
+    id: str
     schema: Schema
     engine: str
     points: int = 0
@@ -88,7 +86,7 @@ class Pending:
 _ENTRY = re.compile(r"(\d+) (\d+) ([0-9a-f,-]*);")
 
 
-class Ledger:
+class IntegrityFiles:
     """Reads and writes ``store.json`` and ``journal`` in a store's folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -115,29 +113,29 @@ class Ledger:
                     hint=_REBUILD,
                 )
             samples = {id: Sample(**sample) for id, sample in content["samples"].items()}
-            return State(Schema(**content["schema"]), content["engine"], int(content["points"]), samples)
+            return State(
+                str(content["id"]),
+                Schema(**content["schema"]),
+                content["engine"],
+                int(content["points"]),
+                samples,
+            )
         except FileNotFoundError:
             raise StoreMissing(
-                f"Nothing is indexed at {self.folder}", hint="Run `lusifer index PATH` first."
+                f"Nothing is indexed at {self.folder}", hint="Index some documents first."
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise damaged(self.folder, f"store.json cannot be read ({type(error).__name__})") from error
 
     def write(self, state: State) -> None:
         """Record what is flushed, atomically, and begin an empty journal."""
-        temporary = self._path.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(asdict(state), file, ensure_ascii=False, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
         # In this order: until the new numbers are in place the old journal belongs to the old ones. If the
         # process dies between the two, the journal only widens the bounds.
-        temporary.replace(self._path)
+        write_atomically(self._path, json.dumps(asdict(state), ensure_ascii=False, indent=1))
         if self._journal is not None:
             os.ftruncate(self._journal, 0)
         elif self._journal_path.exists():
             os.truncate(self._journal_path, 0)
-        _sync_folder(self.folder)
 
     def note(self, *, added: int = 0, removed: int = 0, changed: Sequence[str] = ()) -> None:
         """Write down, before it is done, what an operation may change: the number of points, and samples."""
@@ -167,16 +165,17 @@ class Ledger:
             self._journal = None
 
 
-def peek_schema(folder: Path) -> Schema | None:
-    """Read what the chunks of a store have in common, without opening it; None if there is none.
+def read_info(folder: Path) -> CollectionInfo | None:
+    """Read what the collection kept in a folder is, without opening it; None if there is none.
 
     Raises:
         StoreDamaged: it cannot be read.
     """
     try:
-        return Ledger(folder).read().schema
+        state = IntegrityFiles(folder).read()
     except StoreMissing:
         return None
+    return CollectionInfo(folder.parent.name, state.id, state.schema)
 
 
 def verify(folder: Path, state: State, pending: Pending | None, points: int, found: Sequence[Record]) -> None:
@@ -210,12 +209,3 @@ def verify(folder: Path, state: State, pending: Pending | None, points: int, fou
 def damaged(folder: Path, reason: str) -> StoreDamaged:
     """Make the error for a store whose files cannot be trusted."""
     return StoreDamaged(f"The store at {folder} is damaged: {reason}", hint=_REBUILD)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder last."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

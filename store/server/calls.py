@@ -1,6 +1,6 @@
 """Requests to a Qdrant server: tried again where that helps, refusals turned into our errors.
 
-Errors name the address and the collection, never the key. Must not know points or conditions.
+Errors name the address and the collection, never the key.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ _ATTEMPTS = 4
 _TRANSIENT = frozenset((429, 502, 503, 504))
 
 
+class AlreadyThere(StoreError):  # noqa: N818
+    """There is a collection of this name."""
+
+
 class ServerCalls:
     """Sends requests that concern one collection on one server.
 
@@ -36,7 +40,8 @@ class ServerCalls:
     def __call__(self, request: Callable[[], _T]) -> _T:
         """Send a request, again if it failed for a passing reason, and translate what remains.
 
-        Every request of ours may be sent twice without harm.
+        A request may be sent twice: when the answer to the first was lost, making a collection says that it
+        is there already.
         """
         try:
             for attempt in stamina.retry_context(
@@ -49,9 +54,11 @@ class ServerCalls:
         except ResponseHandlingException as error:
             raise StoreUnavailable(
                 f"The Qdrant server at {self._address} does not answer ({type(error.source).__name__})",
-                hint="Start it, or correct LUSIFER_QDRANT_URL.",
+                hint="Start it, or correct its address.",
             ) from error
         except (ApiException, ValueError, KeyError) as error:
+            if isinstance(error, ValueError) and "already exists" in str(error):  # the client's local mode
+                raise AlreadyThere(f"There is a collection {self._collection!r} already") from error
             raise StoreError(
                 f"The Qdrant server at {self._address} gave no usable answer ({type(error).__name__})",
                 hint="Check that its version suits this client: 1.20 or a neighbour.",
@@ -63,13 +70,15 @@ class ServerCalls:
         if status in (401, 403):
             return StoreUnavailable(
                 f"The Qdrant server at {self._address} refuses the API key (HTTP {status})",
-                hint="Correct LUSIFER_QDRANT_API_KEY.",
+                hint="Correct the key, or give it the right to do this.",
             )
         if status == 404:
             return StoreMissing(
                 f"The collection {self._collection!r} is gone from {self._address}",
-                hint="Run `lusifer index PATH` again.",
+                hint="Index the documents again.",
             )
+        if status == 409:
+            return AlreadyThere(f"There is a collection {self._collection!r} at {self._address} already")
         return StoreUnavailable(
             f"The Qdrant server at {self._address} failed with HTTP {status}", hint="Look into its log."
         )

@@ -1,27 +1,25 @@
 """The engine on a Qdrant server or cluster, reached with qdrant-client.
 
-The schema is kept in the collection's own metadata, so that the collection is complete in itself. Knows
-points and conditions. Must not know processes, files or fusion, nor by which alias a collection is found.
+What the collection is stands in its own metadata, so that it is complete in itself.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TypeAlias, cast
-from urllib.parse import urlsplit
-from uuid import UUID
+from functools import partial
+from typing import Any, TypeAlias, cast
+from uuid import UUID, uuid4
 
 import numpy as np
 from qdrant_client import QdrantClient, models
 
 from store.engine import Condition, Probe, Ranked, Record, path_bounds
-from store.errors import StoreDamaged, StoreUnavailable
-from store.points import DENSE, INDEXES, LEXICAL, Points
+from store.errors import StoreDamaged, StoreOutdated
+from store.points import DENSE, FORMAT, INDEXES, LEXICAL, Points
 from store.server.calls import ServerCalls, redact
-from store.types import FacetField, Schema, Vector
+from store.types import CollectionInfo, FacetField, Schema, Vector
 
 # Our points, conditions and schema in qdrant-client's words, and its points in ours.
 
@@ -80,7 +78,11 @@ def to_filter(condition: Condition) -> models.Filter | None:
     wanted = condition.filter
     must: list[models.Condition] = []
     must_not: list[models.Condition] = []
-    for field, values in (("language", wanted.languages), ("document_id", wanted.document_ids)):
+    for field, values in (
+        ("language", wanted.languages),
+        ("document_id", wanted.document_ids),
+        ("owner", (wanted.owner,) if wanted.owner else ()),
+    ):
         if values:
             must.append(models.FieldCondition(key=field, match=models.MatchAny(any=list(values))))
     if wanted.path_prefix is not None:
@@ -97,98 +99,79 @@ def to_filter(condition: Condition) -> models.Filter | None:
         must.append(models.FieldCondition(key="position", match=models.MatchValue(value=0)))
     if condition.ids is not None:
         must.append(models.HasIdCondition(has_id=[str(id) for id in condition.ids]))
-    if condition.except_version is not None:
-        version = models.MatchValue(value=condition.except_version)
-        must_not.append(models.FieldCondition(key="version", match=version))
+    for field, unwanted in (("version", condition.except_version), ("owner", condition.except_owner)):
+        if unwanted is not None:
+            must_not.append(models.FieldCondition(key=field, match=models.MatchValue(value=unwanted)))
     return models.Filter(must=must, must_not=must_not)
 
 
-_logger = logging.getLogger(__name__)
-
-#: Where our schema lies in the collection's metadata.
-METADATA_KEY = "lusifer"
-_TIMEOUT = 60
+#: Where what the collection is lies in its metadata.
+METADATA = "lusifer"
 _FACET_VALUES = 1_000_000
-
-
-def connect(url: str, api_key: str | None) -> QdrantClient:
-    """Make a client; nothing is sent yet.
-
-    Raises:
-        StoreUnavailable: the address is not one.
-    """
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise StoreUnavailable(
-            f"{redact(url)} is not the address of a Qdrant server",
-            hint="Give LUSIFER_QDRANT_URL like http://localhost:6333.",
-        )
-    if api_key and not url.startswith("https:"):
-        _logger.warning("The API key travels unencrypted to %s", redact(url))
-    with warnings.catch_warnings():
-        # Said above, once and in the log rather than on the user's screen.
-        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
-        return QdrantClient(url=url, api_key=api_key, timeout=_TIMEOUT, check_compatibility=False)
 
 
 class ServerEngine:
     """An ``Engine`` over a collection on a server. Safe for threads as far as qdrant-client is."""
 
-    def __init__(self, client: QdrantClient, collection: str, address: str, schema: Schema) -> None:
+    def __init__(self, client: QdrantClient, info: CollectionInfo, created: float, address: str) -> None:
         self._client = client
-        self._collection = collection
-        self._schema = schema
-        self._call = ServerCalls(collection, address)
+        self._collection = info.name
+        self._call = ServerCalls(info.name, address)
+        self.info = info
+        #: When the collection was made, in seconds since the epoch.
+        self.created = created
 
     @classmethod
-    def create(cls, client: QdrantClient, collection: str, schema: Schema, address: str) -> ServerEngine:
-        """Make the collection.
+    def create(cls, client: QdrantClient, name: str, schema: Schema, address: str) -> None:
+        """Make a collection, without indexes.
 
         Raises:
-            StoreError: it cannot be made, or is there already.
+            AlreadyThere: there is one of this name.
+            StoreError: it cannot be made.
         """
-        engine = cls(client, collection, address, schema)
-        engine._call(
+        metadata = {"format": FORMAT, "id": uuid4().hex, "created": time.time(), "schema": asdict(schema)}
+        ServerCalls(name, address)(
             lambda: client.create_collection(
-                collection,
+                name,
                 vectors_config={DENSE: vector_params(schema)},
                 sparse_vectors_config={LEXICAL: sparse_params()},
-                metadata={METADATA_KEY: asdict(schema)},
+                metadata={METADATA: metadata},
             )
         )
+
+    def create_indexes(self) -> None:
+        """Index the payload; harmless when repeated."""
         for field, kind in INDEXES.items():
-            engine._call(lambda f=field, k=kind: client.create_payload_index(collection, f, INDEX_PARAMS[k]))  # type: ignore[misc]
-        return engine
+            self._call(
+                partial(self._client.create_payload_index, self._collection, field, INDEX_PARAMS[kind])
+            )
 
     @classmethod
-    def load(cls, client: QdrantClient, collection: str, address: str) -> ServerEngine:
-        """Open a collection and read its schema.
+    def load(cls, client: QdrantClient, name: str, address: str) -> ServerEngine:
+        """Open a collection and read what it is.
 
         Raises:
             StoreMissing: the server has no such collection.
-            StoreDamaged: the collection was not made by this program.
+            StoreOutdated: a former version of this program made it.
+            StoreDamaged: this program did not make it.
         """
-        engine = cls(client, collection, address, Schema(0, ""))
-        metadata = engine._call(lambda: client.get_collection(collection)).config.metadata or {}
+        answer = ServerCalls(name, address)(lambda: client.get_collection(name))
+        found: Any = (answer.config.metadata or {}).get(METADATA)
         try:
-            found = metadata[METADATA_KEY]
-            engine._schema = Schema(
-                int(found["dimensions"]), str(found["fingerprint"]), str(found.get("model", ""))
-            )
+            if "format" not in found:
+                raise StoreOutdated(
+                    f"The collection {name!r} at {redact(address)} was made by a former version",
+                    hint="Index the documents again, under another name if an alias does not lead to it.",
+                )
+            if found["format"] != FORMAT:
+                raise ValueError("another format")
+            info = CollectionInfo(name, str(found["id"]), Schema(**found["schema"]))
+            return cls(client, info, float(found["created"]), address)
         except (KeyError, TypeError, ValueError) as error:
             raise StoreDamaged(
-                f"The collection {collection!r} at {redact(address)} was not made by this program",
-                hint="Choose another name with LUSIFER_COLLECTION, or run `lusifer index --rebuild`.",
+                f"The collection {name!r} at {redact(address)} was not made by this program",
+                hint="Choose another name, or remove it.",
             ) from error
-        return engine
-
-    @property
-    def collection(self) -> str:
-        """The collection's own name, not that of an alias."""
-        return self._collection
-
-    @property
-    def schema(self) -> Schema:
-        return self._schema
 
     def upsert(self, points: Points) -> None:
         structs = [to_point(points, row) for row in range(len(points))]
@@ -282,4 +265,4 @@ class ServerEngine:
         """Nothing to do: the server answers a write when it is in its log."""
 
     def close(self) -> None:
-        self._client.close()
+        """Nothing to do: others may use the client."""

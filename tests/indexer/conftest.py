@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zlib
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,11 +16,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from indexer.manifest import Manifest
 from indexer.pipeline import Indexer, Options
 from indexer.report import Report
-from indexer.session import Backends
-from store.errors import FingerprintMismatch, StoreMissing
-from store.types import Chunk, Filter, Schema, Vector
+from store.types import Vector
+from tests.doubles import MemoryLocation, MemoryStore
 
-EVERYTHING = Filter()
 DATA = Path(__file__).parent / "data"
 PARAGRAPHS: dict[str, str] = json.loads((DATA / "paragraphs.json").read_text(encoding="utf-8"))
 
@@ -66,55 +64,18 @@ class ToyEmbedder:
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-class MemoryStore:
-    """What a store does, in a dictionary; what is not flushed is lost with ``crash``."""
+@dataclass(frozen=True)
+class ToyModel:
+    """A model that is not loaded yet."""
 
-    def __init__(self, schema: Schema) -> None:
-        self._schema = schema
-        self.chunks: dict[str, Chunk] = {}
-        self.writes = 0
-        self.before_write: Callable[[], None] = lambda: None
+    world: World
+    reference: str
 
-    @property
-    def schema(self) -> Schema:
-        return self._schema
+    def load(self) -> ToyEmbedder:
+        return self.world.load_embedder(self.reference)
 
-    def upsert(self, chunks: Sequence[Chunk], vectors: Vector) -> None:
-        assert vectors.shape == (len(chunks), self._schema.dimensions)
-        for chunk in chunks:
-            self.before_write()
-            self.writes += 1
-            self.chunks[chunk.id] = chunk
-
-    def delete_document(self, document_id: str, *, except_version: str | None = None) -> None:
-        self.before_write()
-        self.writes += 1
-        self.chunks = {
-            id: chunk
-            for id, chunk in self.chunks.items()
-            if chunk.document_id != document_id or chunk.version == except_version
-        }
-
-    def _found(self, filter: Filter) -> list[Chunk]:
-        prefix = filter.path_prefix
-        found = [
-            chunk
-            for chunk in self.chunks.values()
-            if prefix is None or chunk.path == prefix or chunk.path.startswith(prefix.rstrip("/") + "/")
-        ]
-        return sorted(found, key=lambda chunk: (chunk.path, chunk.position))
-
-    def count(self, filter: Filter = EVERYTHING) -> int:
-        return len(self._found(filter))
-
-    def scroll(self, filter: Filter = EVERYTHING, *, limit: int = 1000, offset: int = 0) -> list[Chunk]:
-        return self._found(filter)[offset : offset + limit]
-
-    def flush(self) -> None:
-        self.before_write()
-
-    def close(self) -> None:
-        pass
+    def stamp(self) -> str:
+        return self.reference + self.world.stamp
 
 
 class World:
@@ -127,12 +88,25 @@ class World:
         self.tokenizer = tokenizer
         self.model = "toy"
         self.stamp = ""
-        self.store: MemoryStore | None = None
-        self.staged: MemoryStore | None = None
-        self.swept = 0
+        self.location = MemoryLocation(self.data)
         self.loaded: list[ToyEmbedder] = []
-        self.opened = 0
         self.options = Options(max_bytes=1_000_000)
+
+    @property
+    def store(self) -> MemoryStore:
+        """What is searched now."""
+        return self.location.open()
+
+    @property
+    def manifest_folder(self) -> Path:
+        """Where the manifest of what is searched is."""
+        current = self.location.current()
+        assert current is not None
+        return self.location.manifest_folder(current)
+
+    def manifest(self) -> Manifest:
+        """Open the manifest of what is searched."""
+        return Manifest.open(self.manifest_folder)
 
     def write(self, name: str, content: str | bytes, *, age: float = 60.0) -> Path:
         """Write a document that was changed so many seconds ago."""
@@ -144,66 +118,38 @@ class World:
         os.utime(path, ns=(moment, moment))
         return path
 
-    def open_store(self, schema: Schema | None) -> MemoryStore:
-        self.opened += 1
-        if self.store is None:
-            if schema is None:
-                raise StoreMissing("nothing is indexed")
-            self.store = MemoryStore(schema)
-        if schema is not None and schema != self.store.schema:
-            raise FingerprintMismatch("another model")
-        return self.store
+    def choose_model(self, made_with: str) -> ToyModel:
+        return ToyModel(self, self.model)
 
-    def drop_store(self) -> None:
-        self.store = self.staged = None
-
-    def stage_store(self, schema: Schema) -> MemoryStore:
-        if self.staged is None or self.staged.schema != schema:
-            self.staged = MemoryStore(schema)
-        return self.staged
-
-    def switch_store(self, schema: Schema) -> None:
-        assert self.staged is not None
-        assert self.staged.schema == schema
-        self.store, self.staged = self.staged, None
-
-    def sweep_store(self) -> None:
-        self.swept += 1
-
-    def load_embedder(self) -> ToyEmbedder:
-        self.loaded.append(ToyEmbedder(self.tokenizer, fingerprint=self.model))
+    def load_embedder(self, fingerprint: str) -> ToyEmbedder:
+        self.loaded.append(ToyEmbedder(self.tokenizer, fingerprint=fingerprint))
         return self.loaded[-1]
 
     @property
-    def backends(self) -> Backends:
-        return Backends(
-            load_embedder=self.load_embedder,
-            open_store=self.open_store,
-            drop_store=self.drop_store,
-            stage_store=self.stage_store,
-            switch_store=self.switch_store,
-            sweep_store=self.sweep_store,
-            stamp_model=lambda: self.model + self.stamp,
-            model_name=self.model,
-        )
+    def indexer(self) -> Indexer:
+        return Indexer(self.location, self.choose_model, self.options)
 
-    def indexer(self, manifest: Manifest) -> Indexer:
-        return Indexer(manifest, self.backends, self.options)
-
-    def run(self, *paths: Path) -> Report:
+    def run(self, *paths: Path, rebuild: bool = False) -> Report:
         """Index the documents' folder, or the paths given."""
         self.loaded.clear()
-        with Manifest.open(self.data) as manifest:
-            return self.indexer(manifest).run(paths or [self.docs])
+        return self.indexer.run(paths or [self.docs], rebuild=rebuild)
+
+    def lose_store(self) -> None:
+        """Lose all collections; what the data folder says of them stays."""
+        self.location.delete()
+
+    def lose_everything(self) -> None:
+        """Lose all collections and manifests."""
+        self.location.delete()
+        shutil.rmtree(self.data, ignore_errors=True)
 
     def records(self) -> dict[str, str]:
         """Return state by file name."""
-        with Manifest.open(self.data) as manifest:
+        with self.manifest() as manifest:
             return {Path(record.path).name: record.state for record in manifest.under()}
 
     def texts(self) -> dict[str, str]:
         """Return the stored documents put together from their chunks, by file name."""
-        assert self.store is not None
         parts: dict[str, str] = {}
         for chunk in self.store.scroll(limit=10**6):
             name = Path(chunk.path).name
@@ -218,5 +164,5 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, tokenizer: Tokenizer) -> Iterator[World]:
+def world(tmp_path: Path, tokenizer: Tokenizer) -> World:
     return World(tmp_path, tokenizer)

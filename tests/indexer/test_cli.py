@@ -9,10 +9,14 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from indexer import cli, progress, wiring
-from indexer.lock import hold_lock
-from indexer.manifest import FILE, Manifest
-from store.errors import DiskFull
+from common.errors import HintedError
+from common.files import FileLock
+from common.settings import SettingsError, load_settings
+from indexer import cli, report
+from indexer.errors import AlreadyRunning, IndexerError, ManifestDamaged, UsageError
+from indexer.manifest import FILE
+from indexer.settings import Settings
+from store.errors import DiskFull, StoreMissing
 
 CONTRACT = {"indexed", "unchanged", "deleted", "skipped", "failed", "chunks", "seconds"}
 
@@ -23,7 +27,10 @@ def lusifer(world, monkeypatch: pytest.MonkeyPatch):
     application = typer.Typer()
     for command in (cli.index, cli.status, cli.remove):
         application.command()(command)
-    monkeypatch.setattr(wiring, "make_backends", lambda settings, made_with="": world.backends)
+    monkeypatch.setattr(Settings, "location", lambda settings: world.location)
+    monkeypatch.setattr(
+        Settings, "choose_model", lambda settings, made_with="": world.choose_model(made_with)
+    )
 
     def run(*arguments: object) -> Result:
         return CliRunner().invoke(application, [*map(str, arguments), "--data", str(world.data)])
@@ -103,8 +110,8 @@ def test_a_change_of_model_is_said_and_shown(world, lusifer, monkeypatch) -> Non
     lusifer("index", world.docs)
     world.model = "other"
     with monkeypatch.context() as patch:
-        patch.setattr(world, "switch_store", lambda _: 1 / 0)
-        assert "making the index anew with other" in lusifer("index").stderr
+        patch.setattr(world.location, "switch", lambda _: 1 / 0)
+        assert "building the index again with other" in lusifer("index").stderr
 
     lines = lusifer("status").stdout.splitlines()
     assert "Next model    other, 1 documents so far: lusifer index --model other completes it" in lines
@@ -137,20 +144,20 @@ def test_status_in_words(world, lusifer, paragraphs) -> None:
     world.write("scan.pdf", b"%PDF-1.4")
     lusifer("index", world.docs)
     fine = lusifer("status").stdout
-    world.store.chunks.popitem()
+    world.store.rows.popitem()
     short = lusifer("status").stdout
 
     assert "Documents     1 in 1 chunks" in fine or "Documents     1 in 2 chunks" in fine
     assert "1  Korean (ko)" in fine
     assert "scan.pdf: malformed PDF" in fine
     assert "Store" not in fine
-    assert "run lusifer index again to mend it" in short
+    assert "run lusifer index again to repair it" in short
 
 
 def test_status_of_an_interrupted_run(world, lusifer, paragraphs) -> None:
     world.write("a.txt", paragraphs["ko"])
     lusifer("index", world.docs)
-    with Manifest.open(world.data) as manifest:
+    with world.manifest() as manifest:
         manifest.doubt()
 
     assert "Pending       1 documents of an interrupted run" in lusifer("status").stdout
@@ -160,87 +167,92 @@ def test_status_survives_a_broken_store(world, lusifer, monkeypatch: pytest.Monk
     world.write("a.txt", "words")
     lusifer("index", world.docs)
 
-    def refuse(schema: object) -> object:
+    def refuse(info: object) -> object:
         raise DiskFull("the disk is full", hint="make room")
 
-    monkeypatch.setattr(world, "open_store", refuse)
+    monkeypatch.setattr(world.location, "open", refuse)
 
     assert "Store         the disk is full. make room" in lusifer("status").stdout
     assert read_json(lusifer("status", "--json"))["stored_chunks"] is None
 
 
 class TestErrors:
-    def check(self, result: Result, code: int, *parts: str) -> None:
-        assert result.exit_code == code
+    def check(self, result: Result, kind: type[HintedError], *parts: str) -> None:
+        error = result.exception
+        assert type(error) is kind
+        assert error.hint
+        assert all(part in str(error) for part in parts)
         assert result.stdout == ""
-        assert result.stderr.startswith("error: ")
-        assert "hint: " in result.stderr
-        assert "Traceback" not in result.stderr
-        assert all(part in result.stderr for part in parts)
 
     def test_missing_path(self, world, lusifer) -> None:
-        self.check(lusifer("index", world.docs / "gone"), 2, "there is no file or folder", "lusifer remove")
+        self.check(
+            lusifer("index", world.docs / "gone"), UsageError, "there is no file or folder", "lusifer remove"
+        )
 
     def test_nothing_named(self, lusifer) -> None:
-        self.check(lusifer("index"), 2, "nothing to index")
+        self.check(lusifer("index"), UsageError, "nothing to index")
 
     def test_status_before_anything(self, world, lusifer) -> None:
-        self.check(lusifer("status"), 1, "nothing is indexed", "lusifer index PATH")
+        self.check(lusifer("status"), StoreMissing, "Nothing is indexed")
         assert not world.data.exists()
 
     def test_remove_before_anything(self, lusifer) -> None:
-        self.check(lusifer("remove", "/x"), 1, "nothing is indexed")
+        self.check(lusifer("remove", "/x"), StoreMissing, "nothing is indexed", "lusifer index PATH")
 
     def test_remove_of_what_is_not_indexed(self, world, lusifer) -> None:
         world.write("a.txt", "words")
         lusifer("index", world.docs)
 
-        self.check(lusifer("remove", "/x"), 2, "nothing at /x is in the index")
+        self.check(lusifer("remove", "/x"), UsageError, "nothing at /x is in the index")
 
     def test_full_disk(self, world, lusifer, monkeypatch: pytest.MonkeyPatch) -> None:
         world.write("a.txt", "words")
 
-        def refuse(schema: object) -> object:
+        def refuse(info: object) -> object:
             raise DiskFull("the disk is full", hint="make room")
 
-        monkeypatch.setattr(world, "open_store", refuse)
-        self.check(lusifer("index", world.docs), 1, "the disk is full", "make room")
+        monkeypatch.setattr(world.location, "open", refuse)
+        self.check(lusifer("index", world.docs), DiskFull, "the disk is full", "make room")
 
     def test_second_indexer(self, world, lusifer) -> None:
         world.write("a.txt", "words")
-        with hold_lock(world.data):
-            self.check(lusifer("index", world.docs), 1, f"another indexer (process {os.getpid()})")
+        world.data.mkdir()
+        lock = FileLock(world.data / "indexer.lock")
+        lock.acquire()
+        self.check(lusifer("index", world.docs), AlreadyRunning, f"another indexer (process {os.getpid()})")
+        lock.release()
         assert lusifer("index", world.docs).exit_code == 0
 
     def test_damaged_manifest(self, world, lusifer) -> None:
         world.write("a.txt", "words")
         lusifer("index", world.docs)
-        (world.data / FILE).write_bytes(b"SQLite format 3\x00" + b"garbage" * 1000)
+        (world.manifest_folder / FILE).write_bytes(b"SQLite format 3\x00" + b"garbage" * 1000)
 
-        self.check(lusifer("index", world.docs), 1, "manifest", "damaged", "--rebuild")
-        self.check(lusifer("status"), 1, "--rebuild")
+        self.check(lusifer("index", world.docs), ManifestDamaged, "manifest", "damaged", "--rebuild")
+        self.check(lusifer("status"), ManifestDamaged, "--rebuild")
         assert read_json(lusifer("index", world.docs, "--rebuild", "--json"))["indexed"] == 1
 
     def test_manifest_of_a_later_version(self, world, lusifer) -> None:
         import sqlite3
 
-        world.data.mkdir()
-        connection = sqlite3.connect(world.data / FILE)
+        world.write("a.txt", "words")
+        lusifer("index", world.docs)
+        connection = sqlite3.connect(world.manifest_folder / FILE)
         connection.execute("PRAGMA user_version = 99")
         connection.close()
 
-        self.check(lusifer("index", world.docs), 1, "version 99")
+        self.check(lusifer("index", world.docs), ManifestDamaged, "version 99")
 
     def test_data_folder_that_cannot_be_made(self, world, lusifer) -> None:
         world.write("a.txt", "words")
         world.data.write_text("a file, not a folder")
 
-        self.check(lusifer("index", world.docs), 1, "cannot be written", "--data")
+        self.check(lusifer("index", world.docs), IndexerError, "cannot be written", "--data")
 
     def test_bad_setting(self, world, lusifer, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LUSIFER_MAX_FILE_MEGABYTES", "-1")
 
-        self.check(lusifer("index", world.docs), 2, "max_file_megabytes", "LUSIFER_MAX_FILE_MEGABYTES")
+        self.check(lusifer("index", world.docs), SettingsError, "LUSIFER_MAX_FILE_MEGABYTES")
 
     def test_interruption(self, world, lusifer) -> None:
         world.write("a.txt", "words")
@@ -268,22 +280,22 @@ class TestErrors:
 
 class TestProgress:
     def test_lines_where_there_is_no_terminal(self, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(progress, "_INTERVAL", 0.0)
-        with progress.show_progress(quiet=False) as observer:
+        monkeypatch.setattr(report, "_INTERVAL", 0.0)
+        with report.show_progress(quiet=False) as observer:
             observer.planned(2, 100)
             observer.stored(1500)
-            observer.read("a.txt", 50)
+            observer.read(50)
 
         captured = capsys.readouterr()
         assert captured.out == ""
         assert captured.err.startswith("1/2 files, 1,500 chunks, ")
 
     def test_nothing_for_programs(self, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(progress, "_INTERVAL", 0.0)
-        with progress.show_progress(quiet=True) as observer:
+        monkeypatch.setattr(report, "_INTERVAL", 0.0)
+        with report.show_progress(quiet=True) as observer:
             observer.planned(1, 10)
             observer.stored(1)
-            observer.read("a.txt", 10)
+            observer.read(10)
 
         assert capsys.readouterr() == ("", "")
 
@@ -291,11 +303,10 @@ class TestProgress:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
         monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setenv("COLUMNS", "120")
-        with progress.show_progress(quiet=True) as observer:
+        with report.show_progress(quiet=True) as observer:
             observer.planned(4, 100)
             observer.stored(10)
-            observer.read("a.txt", 25)
-            observer._progress.refresh()
+            observer.read(25)
 
         captured = capsys.readouterr()
         assert captured.out == ""
@@ -305,13 +316,11 @@ class TestProgress:
 
 
 def test_settings_are_all_described_and_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    from indexer.settings import Settings
-
     assert all(field.description for field in Settings.model_fields.values())
     monkeypatch.setenv("LUSIFER_COLLECTION", "papers")
     monkeypatch.setenv("LUSIFER_QDRANT_API_KEY", "secret-key")
     monkeypatch.setenv("LUSIFER_QDRANT_URL", "")
-    settings = wiring.load_settings(data=Path("relative"))
+    settings = load_settings(Settings, data=Path("relative"))
 
     assert (settings.collection, settings.qdrant_url) == ("papers", None)
     assert "secret-key" not in repr(settings)

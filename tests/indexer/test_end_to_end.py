@@ -1,4 +1,4 @@
-"""The installed command with a real model folder and the real store behind its owner process."""
+"""The installed command with a real model folder and the real store behind its daemon."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from tokenizers import Tokenizer
 from lusifer.checkpoints.own import write_static
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
 from lusifer.languages import CODES
-from store import Chunk, FingerprintMismatch, open_store
+from store.errors import StoreError
+from store.location import IndexLocation, open_location
+from store.types import Chunk
 
 pytestmark = pytest.mark.e2e
 
-LUSIFER = (sys.executable, "-c", "from app.cli import main; main()")
+LUSIFER = (sys.executable, "-m", "app.cli")
 DIMENSIONS = 16
 
 
@@ -42,8 +44,13 @@ def model(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
+def daemon_of(folder: Path) -> int:
+    """Return the process id of a data folder's daemon."""
+    return int(json.loads((folder / "daemon.json").read_text())["pid"])
+
+
 class Command:
-    """Runs ``lusifer`` on data folders of a test and ends their owner processes afterwards."""
+    """Runs ``lusifer`` on data folders of a test and ends their daemons afterwards."""
 
     def __init__(self, root: Path, model: Path) -> None:
         self.root = root
@@ -67,11 +74,14 @@ class Command:
         assert process.returncode == 0, errors
         return json.loads(out)
 
-    def owner(self, data: str = "data") -> int:
-        return int(json.loads((self.root / data / "owner.json").read_text())["pid"])
+    def daemon(self, data: str = "data") -> int:
+        return daemon_of(self.root / data)
+
+    def location(self, data: str = "data") -> IndexLocation:
+        return open_location(self.root / data)
 
     def content(self, data: str = "data") -> dict[str, Chunk]:
-        store = open_store(self.root / data, None)
+        store = self.location(data).open()
         try:
             chunks, offset = {}, 0
             while page := store.scroll(limit=1000, offset=offset):
@@ -89,7 +99,7 @@ def command(tmp_path: Path, model: Path) -> Iterator[Command]:
     yield made
     for folder in made.folders:
         with suppress(OSError, ValueError, KeyError):
-            os.kill(int(json.loads((folder / "owner.json").read_text())["pid"]), signal.SIGTERM)
+            os.kill(daemon_of(folder), signal.SIGTERM)
 
 
 def write_documents(folder: Path, paragraphs: dict[str, str], number: int, length: int) -> list[Path]:
@@ -123,15 +133,10 @@ def test_three_hundred_files_edited_deleted_and_renamed(command, tmp_path: Path,
     first = command.index(docs)
     before = command.content()
 
-    started = time.perf_counter()
     second = command.index(docs)
-    seconds = time.perf_counter() - started
 
     assert (first["indexed"], first["chunks"]) == (300, len(before))
     assert (second["indexed"], second["unchanged"], second["chunks"]) == (0, 300, 0)
-    assert seconds < 10  # under 2 on an idle machine: benchmarks/results/indexing.md
-    assert second["seconds"] < 2
-
     for path in paths[:3]:
         path.write_text(path.read_text() + "\nOne more line.\n")
     for path in paths[3:5]:
@@ -151,7 +156,7 @@ def test_an_unchanged_run_imports_no_model_library(command, tmp_path: Path, para
     command.index(docs)
     script = (
         "import sys; sys.argv = ['lusifer', 'index', sys.argv[1], '--data', sys.argv[2]]\n"
-        "from app.cli import main\n"
+        "from app.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'transformers', 'tokenizers', 'qdrant_edge', 'qdrant_client', 'pypdf', 'docx'}\n"
@@ -170,7 +175,7 @@ def test_an_unchanged_run_imports_no_model_library(command, tmp_path: Path, para
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["indexer", "owner"])
+@pytest.mark.parametrize("victim", ["indexer", "daemon"])
 def test_killed_at_random_moments(victim: str, command, tmp_path: Path, paragraphs) -> None:
     docs = tmp_path / "docs"
     write_documents(docs, paragraphs, 98, 60)
@@ -184,7 +189,7 @@ def test_killed_at_random_moments(victim: str, command, tmp_path: Path, paragrap
         process = command.start("index", docs)
         time.sleep(chance.uniform(0.2, 0.8) * duration)
         with suppress(OSError, ValueError, KeyError):
-            os.kill(process.pid if victim == "indexer" else command.owner(), signal.SIGKILL)
+            os.kill(process.pid if victim == "indexer" else command.daemon(), signal.SIGKILL)
         process.communicate(timeout=120)
     command.index(docs)
 
@@ -196,7 +201,7 @@ def test_interrupting_says_how_to_go_on(command, tmp_path: Path, paragraphs) -> 
     docs = tmp_path / "docs"
     write_documents(docs, paragraphs, 200, 60)
     process = command.start("index", docs)
-    manifest = tmp_path / "data" / "manifest.sqlite"
+    manifest = tmp_path / "data" / "current" / "manifest.sqlite"
     while not manifest.exists():
         time.sleep(0.02)
     time.sleep(0.3)
@@ -214,8 +219,8 @@ def test_a_store_that_was_deleted_is_made_again(command, tmp_path: Path, paragra
     write_documents(docs, paragraphs, 14, 3)
     command.index(docs)
     expected = without_time(command.content())
-    os.kill(command.owner(), signal.SIGKILL)
-    shutil.rmtree(tmp_path / "data" / "store")
+    os.kill(command.daemon(), signal.SIGKILL)
+    shutil.rmtree(tmp_path / "data" / "current" / "store")
 
     assert command.index(docs)["indexed"] == 14
     assert without_time(command.content()) == expected
@@ -229,41 +234,42 @@ def copy_model(model: Path, folder: Path, **changes: object) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_another_model_takes_over_after_kills(command, tmp_path: Path, paragraphs, model: Path) -> None:
     """Killed on the way, it goes on; whoever searches finds the old index whole, then the new one."""
     docs = tmp_path / "docs"
     write_documents(docs, paragraphs, 42, 6)
-    command.environment["LUSIFER_SWITCH_GRACE_SECONDS"] = "0"
     command.index(docs)
     before = command.content()
     other = copy_model(model, tmp_path / "other", max_tokens=64)
-    former = open_store(tmp_path / "data", None)
+    location = command.location()
+    former = location.current()
     for number, seconds in enumerate((1.0, 1.5)):
         process = command.start("index", "--model", other)
         time.sleep(seconds)
         if number == 1:
-            os.kill(command.owner(), signal.SIGKILL)
-            # The indexer mends that by itself; whether it was done by then does not matter here.
+            os.kill(command.daemon(), signal.SIGKILL)
+            # The indexer repairs that by itself; whether it was done by then does not matter here.
             time.sleep(0.2)
         process.kill()
         process.communicate()
-        if open_store(tmp_path / "data", None).schema == former.schema:
+        if location.current() == former:
             assert command.content() == before
     command.index("--model", other)
 
     new = command.content()
     assert whole_texts(new) == whole_texts(before)
     assert len(new) > len(before), "the other model sees less at a time"
-    assert open_store(tmp_path / "data", None).schema.model == str(other)
-    with pytest.raises(FingerprintMismatch):
-        former.count()
+    assert location.current().schema.model == str(other)
+    assert location.open(former).count() == len(before), "whoever still reads the former index may go on"
     # From now on it is the index's model: naming it again is not needed, and nothing is left of the other.
     del command.environment["LUSIFER_MODEL"]
     again = command.index(docs)
     assert (again["unchanged"], again["chunks"]) == (42, 0)
-    folders = {path.name for path in (tmp_path / "data").iterdir() if path.is_dir()}
-    assert len(folders) == 1
-    assert not (tmp_path / "data" / "manifest.next.sqlite").exists()
+    folders = [path for path in (tmp_path / "data").iterdir() if path.is_dir() and not path.is_symlink()]
+    assert [path.name for path in folders] == [location.current().name]
+    with pytest.raises(StoreError):
+        location.open(former).count()
 
 
 def test_rebuild_with_another_model(command, tmp_path: Path, paragraphs, model: Path) -> None:
@@ -274,6 +280,47 @@ def test_rebuild_with_another_model(command, tmp_path: Path, paragraphs, model: 
 
     assert command.index("--model", other, "--rebuild")["indexed"] == 14
     assert command.index(docs, "--model", other)["unchanged"] == 14
+
+
+def test_a_damaged_store_is_refused_then_rebuilt_and_kept_aside(command, tmp_path: Path, paragraphs) -> None:
+    docs, data = tmp_path / "docs", tmp_path / "data"
+    write_documents(docs, paragraphs, 14, 3)
+    command.index(docs)
+    expected = without_time(command.content())
+    os.kill(command.daemon(), signal.SIGKILL)
+    damaged = command.location().current().name
+    (data / damaged / "store" / "store.json").write_text("{")
+
+    process = command.start("index", docs)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "error: " in errors
+    assert command.index(docs, "--rebuild")["indexed"] == 14
+
+    assert without_time(command.content()) == expected
+    assert command.index(docs)["unchanged"] == 14
+    kept = [path for path in data.glob(f"{damaged}.damaged-*")]
+    assert [(path / "store" / "store.json").read_text() for path in kept] == ["{"]
+
+
+def test_an_index_of_a_former_version_is_replaced_when_its_documents_are_indexed(
+    command, tmp_path: Path, paragraphs
+) -> None:
+    docs, data = tmp_path / "docs", tmp_path / "data"
+    write_documents(docs, paragraphs, 3, 2)
+    (data / "store" / "shard").mkdir(parents=True)
+    (data / "store" / "store.json").write_text("{}")
+    (data / "manifest.sqlite").write_bytes(b"of a former version")
+
+    for arguments in (["index"], ["status"]):
+        process = command.start(*arguments)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "former version" in errors
+    assert (data / "store").exists()
+    assert command.index(docs)["indexed"] == 3
+    assert not (data / "store").exists()
+    assert not (data / "manifest.sqlite").exists()
 
 
 def test_the_samples_with_the_shipped_model(command, tmp_path: Path) -> None:

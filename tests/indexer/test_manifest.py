@@ -22,7 +22,6 @@ records = st.builds(
     state=st.sampled_from(["indexed", "pending", "skipped", "failed"]),
     reason=names,
     retry=st.booleans(),
-    confidence=st.floats(0, 1),
     title=names,
     chunks=st.integers(0, 10**9),
 )
@@ -69,16 +68,21 @@ def test_doubt_makes_indexed_documents_pending(manifest: Manifest) -> None:
     assert [record.state for record in manifest.under()] == ["pending", "pending", "failed"]
 
 
-def test_clear_keeps_the_roots(manifest: Manifest) -> None:
-    manifest.save([Record("1", "/a")])
+def test_roots_are_added_set_and_forgotten(manifest: Manifest) -> None:
     manifest.add_roots(["/b", "/a", "/a"])
-    manifest.set_facts(model="m")
-
-    manifest.clear()
-
-    assert (manifest.under(), manifest.facts(), manifest.roots()) == ([], {}, ["/a", "/b"])
+    assert manifest.roots() == ["/a", "/b"]
     manifest.forget_root("/a")
     assert manifest.roots() == ["/b"]
+    manifest.set_roots(["/c", "/d", "/c"])
+    assert manifest.roots() == ["/c", "/d"]
+
+
+def test_facts_are_kept(tmp_path: Path) -> None:
+    with Manifest.open(tmp_path) as manifest:
+        manifest.set_facts(stamp="s", collection="c")
+        manifest.set_facts(stamp="t")
+    with Manifest.open(tmp_path) as manifest:
+        assert manifest.facts() == {"stamp": "t", "collection": "c"}
 
 
 def test_a_change_that_fails_leaves_nothing_behind(manifest: Manifest) -> None:

@@ -10,8 +10,10 @@ from indexer import reader, writer
 from indexer.errors import UsageError
 from indexer.extract import Registry
 from indexer.extract.text import TextExtractor
-from indexer.manifest import Manifest
-from indexer.pipeline import NO_TEXT, Options
+from indexer.manifest import FILE, Manifest
+from indexer.pipeline import Options
+from indexer.reader import NO_TEXT
+from indexer.session import Session
 
 FORMATS = {
     ".txt": "{title}\n\n{body}\n",
@@ -71,14 +73,14 @@ def test_second_run_touches_nothing(world, paragraphs) -> None:
     world.write("photo.jpg", "x")
     world.run()
     writes = world.store.writes
-    before = (world.data / "manifest.sqlite").read_bytes()
+    before = (world.manifest_folder / FILE).read_bytes()
 
     report = world.run()
 
     assert (report.indexed, report.unchanged, report.deleted, report.chunks) == (0, 300, 0, 0)
     assert world.loaded == []
     assert world.store.writes == writes
-    assert (world.data / "manifest.sqlite").read_bytes() == before
+    assert (world.manifest_folder / FILE).read_bytes() == before
     assert [Path(problem.path).name for problem in report.failed] == ["scan.pdf"]
     assert [Path(problem.path).name for problem in report.skipped] == ["photo.jpg"]
 
@@ -87,7 +89,6 @@ def test_unchanged_files_are_not_even_opened(world, paragraphs, monkeypatch: pyt
     fill(world, paragraphs, 5)
     world.run()
     monkeypatch.setattr(reader, "read_content", None)
-    monkeypatch.setattr("indexer.pipeline.read_content", None)
 
     assert world.run().unchanged == 5
 
@@ -122,7 +123,7 @@ def test_touched_but_unchanged_files_are_not_embedded(world, paragraphs) -> None
     first, second = world.run(), world.run()
 
     assert (first.unchanged, first.indexed, second.unchanged) == (1, 0, 1)
-    with Manifest.open(world.data) as manifest:
+    with world.manifest() as manifest:
         assert manifest.under()[0].mtime_ns == 1_000_000 * 10**9
 
 
@@ -310,9 +311,8 @@ class TestInterruption:
 
     def interrupt(self, world, chance: random.Random) -> None:
         """Run, and be interrupted at some write to the store."""
-        world.load_embedder()
-        if world.store is None:
-            world.open_store(schema_of(world))
+        if world.location.current() is None:
+            world.location.switch(world.location.build(schema_of(world)))
         left = [chance.randrange(1, 90)]
 
         def count_down() -> None:
@@ -335,9 +335,7 @@ class TestInterruption:
         """Compare with an index made in one go."""
         expected = set(world.store.chunks)
         texts = world.texts()
-        world.store = None
-        for name in ("manifest.sqlite", "manifest.sqlite-wal", "manifest.sqlite-shm"):
-            (world.data / name).unlink(missing_ok=True)
+        world.lose_everything()
         kept = world.run()
         assert set(world.store.chunks) == expected
         assert world.texts() == texts
@@ -345,16 +343,14 @@ class TestInterruption:
 
 
 def schema_of(world):
-    from indexer.session import collection_schema
-
-    return collection_schema(world.load_embedder())
+    return Session(world.choose_model("")).schema
 
 
 class TestDisagreement:
     def test_store_that_vanished_is_filled_again(self, world, paragraphs) -> None:
         fill(world, paragraphs, 10)
         world.run()
-        world.store = None
+        world.lose_store()
 
         assert world.run().indexed == 10
         assert len(world.texts()) == 10
@@ -362,7 +358,7 @@ class TestDisagreement:
     def test_vanished_store_leaves_no_document_behind_as_indexed(self, world, paragraphs) -> None:
         fill(world, paragraphs, 28)
         world.run()
-        world.store = None
+        world.lose_store()
 
         assert world.run(world.docs / "en").indexed == 2
         assert sum(state == "pending" for state in world.records().values()) == 26
@@ -373,7 +369,7 @@ class TestDisagreement:
         world.run()
         expected = set(world.store.chunks)
         lost = random.Random(3).sample(sorted(expected), 4)
-        damaged = {world.store.chunks.pop(id).path for id in lost}
+        damaged = {world.store.rows.pop(id)[0].path for id in lost}
 
         assert world.run().indexed == len(damaged)
         assert set(world.store.chunks) == expected
@@ -381,7 +377,7 @@ class TestDisagreement:
     def test_lost_manifest_leaves_no_orphans(self, world, paragraphs) -> None:
         paths = fill(world, paragraphs, 10)
         world.run()
-        Manifest.delete(world.data)
+        Manifest.delete(world.manifest_folder)
         paths[0].unlink()
         world.write(str(paths[1].relative_to(world.docs)), "Edited.", age=5)
 
@@ -392,7 +388,7 @@ class TestDisagreement:
     def test_orphans_elsewhere_are_left_alone(self, world, paragraphs) -> None:
         fill(world, paragraphs, 28)
         world.run()
-        Manifest.delete(world.data)
+        Manifest.delete(world.manifest_folder)
 
         world.run(world.docs / "en")
 
@@ -405,10 +401,7 @@ class TestModel:
         world.run()
         world.model = "other"
 
-        with Manifest.open(world.data) as manifest:
-            report = world.indexer(manifest).rebuild([world.docs])
-
-        assert report.indexed == 5
+        assert world.run(rebuild=True).indexed == 5
         assert world.run().unchanged == 5
         assert len(world.texts()) == 5
 
@@ -416,8 +409,8 @@ class TestModel:
         fill(world, paragraphs, 5)
         world.run()
 
-        with Manifest.open(world.data) as manifest, pytest.raises(UsageError):
-            world.indexer(manifest).rebuild([world.docs / "gone"])
+        with pytest.raises(UsageError):
+            world.run(world.docs / "gone", rebuild=True)
         assert len(world.texts()) == 5
 
     def test_a_reinstalled_model_is_compared_once(self, world, paragraphs) -> None:
@@ -434,11 +427,9 @@ def test_remove_takes_documents_out_whether_or_not_they_exist(world, paragraphs)
     world.run()
     paths[0].unlink()
 
-    with Manifest.open(world.data) as manifest:
-        indexer = world.indexer(manifest)
-        assert indexer.remove(world.docs / "en") == 2
-        with pytest.raises(UsageError, match="nothing at"):
-            indexer.remove(world.docs / "en")
+    assert world.indexer.remove([world.docs / "en"]) == 2
+    with pytest.raises(UsageError, match="nothing at"):
+        world.indexer.remove([world.docs / "en"])
     assert len(world.texts()) == 26
     assert world.run().indexed == 1
 
@@ -451,7 +442,6 @@ def test_mixed_languages_are_told_apart(world, paragraphs) -> None:
     chunks = world.store.scroll()
     assert {chunk.document_language for chunk in chunks} == {"en"}
     assert {chunk.language for chunk in chunks} == {"en", "ru", "fi"}
-    assert all(0 < chunk.language_confidence <= 1 for chunk in chunks)
 
 
 def test_memory_is_bounded_by_batches(world, paragraphs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,8 +450,8 @@ def test_memory_is_bounded_by_batches(world, paragraphs, monkeypatch: pytest.Mon
     sizes: list[int] = []
     load = world.load_embedder
 
-    def load_recording():
-        embedder = load()
+    def load_recording(fingerprint: str):
+        embedder = load(fingerprint)
         embed = embedder.embed_documents
 
         def record(texts: list[str]):

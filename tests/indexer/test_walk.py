@@ -19,11 +19,11 @@ def walk_all(*roots: Path, max_bytes: int = 1000, exclude: Path | None = None) -
 
 
 def names(found: Walk, root: Path) -> list[str]:
-    return [str(candidate.path.relative_to(root)) for candidate in found.candidates]
+    return [str(file.file.relative_to(root)) for file in found.files]
 
 
 def reasons(found: Walk) -> dict[str, str]:
-    return {rejected.path.name: rejected.reason for rejected in found.rejected}
+    return {Path(rejected.path).name: rejected.reason for rejected in found.rejected}
 
 
 def make(root: Path, *files: str, content: str = "x") -> None:
@@ -89,7 +89,7 @@ def test_a_link_named_by_the_user_is_followed(tmp_path: Path) -> None:
 def test_overlapping_roots_give_each_file_once(tmp_path: Path) -> None:
     make(tmp_path, "a/b/c.txt")
 
-    assert len(walk_all(tmp_path, tmp_path / "a", tmp_path / "a" / "b" / "c.txt").candidates) == 1
+    assert len(walk_all(tmp_path, tmp_path / "a", tmp_path / "a" / "b" / "c.txt").files) == 1
 
 
 def test_missing_path_names_the_remedy(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_folder_that_cannot_be_listed_is_reported(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "scandir", refuse)
     found = walk_all(tmp_path)
 
-    assert [(r.path.name, r.reason, r.unreadable) for r in found.rejected] == [
+    assert [(Path(r.path).name, r.reason, r.unreadable) for r in found.rejected] == [
         ("closed", "cannot be read: permission denied", True)
     ]
 

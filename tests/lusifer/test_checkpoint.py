@@ -14,8 +14,7 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from lusifer import CheckpointError, ConfigError, Embedder
-from lusifer.checkpoints.mapped import map_tensor, read_header
-from lusifer.checkpoints.own import quantise_rows, read_config, write_static
+from lusifer.checkpoints.own import map_tensors, quantise_rows, read_config, write_static
 from lusifer.config import ModelConfig
 
 
@@ -83,11 +82,14 @@ def lie(path: Path, old: bytes, new: bytes) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "no weights": (lambda path: path.unlink(), ["model.safetensors", "cannot be read"]),
-    "empty": (lambda path: cut(path, 0), ["cut off"]),
-    "cut in the header": (lambda path: cut(path, 60), ["cut off"]),
-    "cut in the data": (lambda path: cut(path, path.stat().st_size - 5), ["cut off", "tensor"]),
-    "no header": (lambda path: path.write_bytes(b"\x04" + b"\0" * 7 + b"[12]"), ["no JSON object"]),
-    "garbled header": (lambda path: path.write_bytes(b"\x04" + b"\0" * 7 + b"{abc"), ["damaged header"]),
+    "empty": (lambda path: cut(path, 0), ["is damaged"]),
+    "cut in the header": (lambda path: cut(path, 60), ["is damaged"]),
+    "cut in the data": (lambda path: cut(path, path.stat().st_size - 5), ["is damaged", "incomplete"]),
+    "no header": (lambda path: path.write_bytes(b"\x04" + b"\0" * 7 + b"[12]"), ["damaged", "header"]),
+    "garbled header": (
+        lambda path: path.write_bytes(b"\x04" + b"\0" * 7 + b"{abc"),
+        ["damaged", "header"],
+    ),
     "no table": (lambda path: rewrite(path, lambda t: t.pop("table")), ["lacks the tensor table"]),
     "no scale": (lambda path: rewrite(path, lambda t: t.pop("scale")), ["lacks the tensor scale"]),
     "extra": (lambda path: rewrite(path, lambda t: t.update(more=t["scale"])), ["unknown tensor more"]),
@@ -101,15 +103,15 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     ),
     "wrong type": (
         lambda path: rewrite(path, lambda t: t.update(table=t["table"].astype(np.int32))),
-        ["tensor table has type I32"],
+        ["tensor table has type int32"],
     ),
     "wrong scale type": (
         lambda path: rewrite(path, lambda t: t.update(scale=t["scale"].astype(np.int32))),
-        ["tensor scale has type I32"],
+        ["tensor scale has type int32"],
     ),
-    "lying shape": (lambda path: lie(path, b"[44,24]", b"[44,25]"), ["tensor table", "spans 1056 bytes"]),
-    "lying type": (lambda path: lie(path, b'"I8"', b'"Q8"'), ["header entry of tensor table is damaged"]),
-    "negative": (lambda path: lie(path, b"[44,24]", b"[-4,24]"), ["tensor table"]),
+    "lying shape": (lambda path: lie(path, b"[44,24]", b"[44,25]"), ["is damaged", "offset"]),
+    "lying type": (lambda path: lie(path, b'"I8"', b'"Q8"'), ["is damaged", "Q8"]),
+    "negative": (lambda path: lie(path, b"[44,24]", b"[-4,24]"), ["is damaged"]),
 }
 
 
@@ -209,7 +211,7 @@ def test_the_fingerprint_samples_large_files(
 
 def test_tensors_are_mapped_not_read(toy_folder: Path) -> None:
     path = toy_folder / "model.safetensors"
-    table = map_tensor(path, "table", read_header(path)["table"])
+    table = map_tensors(path)["table"]
     assert isinstance(table, np.memmap)
     assert not table.flags.writeable
     np.testing.assert_array_equal(table, load_file(path)["table"])
@@ -219,16 +221,16 @@ def test_types_numpy_lacks_are_refused_by_name(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file as save
 
-    save({"w": torch.zeros(2, dtype=torch.bfloat16), "none": torch.zeros(0)}, tmp_path / "b.safetensors")
-    header = read_header(tmp_path / "b.safetensors")
+    save({"w": torch.zeros(2, dtype=torch.bfloat16)}, tmp_path / "b.safetensors")
     with pytest.raises(CheckpointError, match="tensor w has type BF16"):
-        map_tensor(tmp_path / "b.safetensors", "w", header["w"])
-    assert map_tensor(tmp_path / "b.safetensors", "none", header["none"]).shape == (0,)
+        map_tensors(tmp_path / "b.safetensors")
+    save({"w": torch.zeros(2), "none": torch.zeros(0)}, tmp_path / "c.safetensors")
+    assert map_tensors(tmp_path / "c.safetensors")["none"].shape == (0,)
 
 
 def test_a_configuration_can_be_read_by_itself(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json cannot be read: No such file"):
         read_config(tmp_path)
     (tmp_path / "config.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(CheckpointError, match=r"config\.json is not UTF-8"):
+    with pytest.raises(CheckpointError, match=r"config\.json is damaged"):
         read_config(tmp_path)

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from lusifer import ConfigError, Embedder, TruncationWarning
 from lusifer.checkpoints.own import write_static
 from lusifer.config import ModelConfig
-from lusifer.embedder import DEFAULT_FOLDER, DEFAULT_MODEL, TextEmbedder, load_model, model_stamp
+from lusifer.embedder import DEFAULT_FOLDER, DEFAULT_MODEL, TextEmbedder, is_default, load_model, model_stamp
 
 #: Of the model in lusifer/mini; another one is a new release, and every index is made again.
 SHIPPED_FINGERPRINT = "aefeedf741d52699"
@@ -165,15 +165,55 @@ def test_a_table_is_loaded_and_used_without_torch(toy_folder: Path) -> None:
     assert done.stdout == "False\n"
 
 
+#: As if the extra ``models`` was not installed.
+BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("torch", "transformers"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Block())
+import lusifer
+"""
+
+
+def test_the_shipped_model_needs_no_extra() -> None:
+    script = BLOCK + "print(lusifer.Embedder.load().embed_query('bees').shape)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "(1, 512)\n"
+
+
+@pytest.mark.parametrize("kind", ["own", "published"])
+def test_a_missing_extra_is_named(tmp_path: Path, toy_folder: Path, kind: str) -> None:
+    folder = toy_folder
+    if kind == "published":
+        folder = Path(__file__).parents[1] / "data" / "golden-tiny" / "lusifer"
+    else:
+        path = folder / "config.json"
+        path.write_text(path.read_text().replace('"folded": true', '"folded": false'))
+    script = f"""{BLOCK}
+try:
+    lusifer.Embedder.load({str(folder)!r})
+except lusifer.LusiferError as error:
+    print(type(error).__name__, error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        f"MissingLibrary The model {folder} needs torch, which is not installed. "
+        "install it with `pip install 'lusifer-search[models]'`\n"
+    )
+
+
 def test_the_package_says_what_it_exports() -> None:
     import lusifer
 
     assert all(getattr(lusifer, name) for name in lusifer.__all__)
 
 
-@pytest.mark.parametrize("reference", ["", DEFAULT_MODEL, str(DEFAULT_FOLDER), DEFAULT_FOLDER])
-def test_a_reference_names_the_shipped_model(reference: str | Path) -> None:
-    model: TextEmbedder = load_model(reference)
+def test_no_reference_or_its_name_means_the_shipped_model() -> None:
+    assert all(map(is_default, (None, "", DEFAULT_MODEL)))
+    assert not any(map(is_default, ("models/large", DEFAULT_FOLDER, "http://gpu")))
+    model: TextEmbedder = load_model()
     assert model.name == DEFAULT_MODEL
     assert model.fingerprint == SHIPPED_FINGERPRINT
 

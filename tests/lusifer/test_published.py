@@ -312,7 +312,7 @@ def test_a_cut_file_is_named(tmp_path: Path, tensors: Tensors) -> None:
     folder = write(tmp_path / "cut", tensors)
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(CheckpointError, match="cut off: tensor "):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
         load(folder)
     path.unlink()
     with pytest.raises(CheckpointError, match=r"neither model\.safetensors nor"):
@@ -343,7 +343,7 @@ def test_damaged_backbones_are_named(tmp_path: Path, tensors: Tensors) -> None:
     folder = write(tmp_path / "bad", tensors)
     path = folder / "backbones" / "tiny-mistral" / "config.json"
     path.write_text("{")
-    with pytest.raises(CheckpointError, match=r"tiny-mistral/config\.json is not JSON"):
+    with pytest.raises(CheckpointError, match=r"tiny-mistral/config\.json is damaged"):
         load(folder)
     path.unlink()
     with pytest.raises(CheckpointError, match=r"config\.json of the backbone backbones/tiny-mistral"):

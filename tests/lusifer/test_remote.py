@@ -19,8 +19,8 @@ import pytest
 import stamina
 
 from lusifer import ConfigError, Embedder, ServiceError, ServiceOptions, TruncationWarning
+from lusifer.service import is_service, normalise_url
 from lusifer.service.client import retry_after
-from lusifer.service.options import is_service, normalise_url
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -176,7 +176,7 @@ def test_the_key_is_sent_and_never_shown(connect, service: Service) -> None:
     service.answers = [(401, {}, b"{}")]
     with pytest.raises(ServiceError, match="refuses the API key") as caught:
         connect(api_key="very-secret").embed_query("river")
-    assert "LUSIFER_EMBEDDINGS_API_KEY" in caught.value.hint
+    assert "API key" in caught.value.hint
     assert "very-secret" not in str(caught.value)
 
 
@@ -205,19 +205,22 @@ def test_what_does_not_pass_is_not(connect, service: Service) -> None:
 def test_a_pause_that_is_asked_for_is_kept(connect, service: Service) -> None:
     remote = connect()
     service.answers = [(429, {"retry-after": "1"}, b"")]
-    began = time.monotonic()
-    remote.embed_query("river")
-    assert 1.0 <= time.monotonic() - began < 3.0
+    pauses: list[float] = []
+    stamina.instrumentation.set_on_retry_hooks([lambda details: pauses.append(details.wait_for)])
+    try:
+        remote.embed_query("river")
+    finally:
+        stamina.instrumentation.set_on_retry_hooks(None)
+    assert len(pauses) == 1
+    assert 1.0 <= pauses[0] <= 1.25
 
 
 def test_patience_ends(connect, service: Service) -> None:
     remote = connect(patience=0.3)
     service.answers = [(503, {}, b"")] * 50
-    began = time.monotonic()
     with pytest.raises(ServiceError, match="HTTP 503"):
         remote.embed_query("river")
-    assert time.monotonic() - began < 3
-    assert len(service.posts) >= 2
+    assert 2 <= len(service.posts) < 50
 
 
 @pytest.mark.usefixtures("_no_waiting")
@@ -228,7 +231,7 @@ def test_nobody_there(connect, service: Service) -> None:
         with pytest.raises(ServiceError, match="does not answer") as caught:
             use()
         assert service.url in caught.value.message
-        assert "LUSIFER_EMBEDDINGS_URL" in caught.value.hint
+        assert "address" in caught.value.hint
     del remote
 
 
@@ -284,7 +287,7 @@ def test_another_model_is_named(connect, service: Service, toy: Embedder) -> Non
     assert connect(expected="toy").name == connect(expected=toy.fingerprint).name == "toy"
     with pytest.raises(ServiceError, match=rf"serves toy \({toy.fingerprint}\), not large") as caught:
         connect(expected="large")
-    assert "LUSIFER_MODEL" in caught.value.hint
+    assert "model's name" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -308,8 +311,8 @@ def test_addresses() -> None:
     assert is_service("https://gpu")
     assert not any(map(is_service, (None, "models/large", "Hieuman/LUSIFER", Path("http://x"))))
     for wrong, words in (
-        ("http://", "is none"),
-        ("ftp://gpu", "is none"),
+        ("http://", "is not one"),
+        ("ftp://gpu", "is not one"),
         ("http://user:secret@gpu", "more than"),
         ("http://gpu?key=secret", "more than"),
     ):

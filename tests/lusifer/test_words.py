@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from lusifer import static as words
-from lusifer.static import WordTokenizer, is_word_by_word
+from lusifer import tokenization as words
+from lusifer.tokenization import WordTokenizer, is_word_by_word
 
 PIECES = ["<pad>", "<unk>", "▁", *"abcdefghijklmnopqrstuvwxyz.,-й", "▁the", "ing", "и", "이", "ک", "ア", "ا"]
 

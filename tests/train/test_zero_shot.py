@@ -23,7 +23,7 @@ from benchmarks.zero_shot.stages import ZeroShotSettings, align, finetune
 from benchmarks.zero_shot.texts import read_english
 from lusifer import ConfigError, DataError, Embedder, TrainingError
 from lusifer.checkpoints.own import write_static
-from lusifer.checkpoints.torch_weights import save_model
+from lusifer.checkpoints.weights import save_tensors
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
 from lusifer.evaluate.datasets import ParallelSentences, QuestionAnswering, Questions
 from lusifer.evaluate.sentence_transformers import SentenceTransformer
@@ -184,7 +184,7 @@ def test_a_model_around_a_bert_is_saved_and_loaded(
 ) -> None:
     model = join(part, english, 3)
     backend = TorchBackend(model, part.tokenizer, CPU)
-    save_model(tmp_path, model, part.tokenizer)
+    save_tensors(tmp_path, dict(model.named_parameters()), model.config, part.tokenizer)
     loaded = Embedder.load(tmp_path, device="cpu")
     expected = backend.embed(sentences[:5], "document")
     np.testing.assert_allclose(loaded.embed_documents(sentences[:5]), expected, atol=1e-6)

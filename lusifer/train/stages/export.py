@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lusifer.checkpoints.own import CONFIG, TOKENIZER, WEIGHTS
 from lusifer.checkpoints.published import PADDING, PROMPTS, longest_input
-from lusifer.checkpoints.torch_weights import save_tensors, save_weights
+from lusifer.checkpoints.weights import save_tensors, save_weights
 from lusifer.config import ModelConfig
 from lusifer.errors import ConfigError
 from lusifer.train.stages.lora import ENCODER_ADAPTER, LANGUAGE_MODEL_ADAPTER, merge

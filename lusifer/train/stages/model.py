@@ -18,22 +18,21 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from lusifer.checkpoints.hub import backbone_file, checkpoint_folder
-from lusifer.checkpoints.mapped import map_tensor, read_header
-from lusifer.checkpoints.own import CONFIG, TOKENIZER, WEIGHTS, read_config
+from lusifer.checkpoints.load import is_published
+from lusifer.checkpoints.own import CONFIG, TOKENIZER, WEIGHTS, map_tensors, read_config
 from lusifer.checkpoints.published import (
     PADDING,
     PROMPTS,
-    is_published,
     longest_input,
     read_backbone,
     read_published,
 )
-from lusifer.checkpoints.torch_weights import load_model
 from lusifer.config import ConnectorConfig, EncoderConfig, LanguageModelConfig, ModelConfig, Prompts
 from lusifer.embedder import DEFAULT_FOLDER
 from lusifer.errors import CheckpointError, ConfigError
 from lusifer.model import Connector, LanguageModel, Lusifer, TokenHead, UniversalEncoder, build_projection
 from lusifer.tokenization import load_tokenizer
+from lusifer.torch_backend import load_model
 from lusifer.train.stages.lora import add_lora, set_trainable
 from lusifer.train.stages.settings import StageConfig
 
@@ -163,11 +162,10 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _folded(folder: Path, config: ModelConfig, dtype: torch.dtype) -> EncoderPart:
     """Make an encoder of a folded table, whose rows are already those of the whole pipeline."""
-    header = read_header(folder / WEIGHTS)
-    table = np.asarray(map_tensor(folder / WEIGHTS, "table", header["table"]), np.float32)
-    if "scale" in header:
-        scale = map_tensor(folder / WEIGHTS, "scale", header["scale"])
-        table = table * np.asarray(scale, np.float32)[:, None]
+    tensors = map_tensors(folder / WEIGHTS)
+    table = np.asarray(tensors["table"], np.float32)
+    if "scale" in tensors:
+        table = table * np.asarray(tensors["scale"], np.float32)[:, None]
     encoder = EncoderConfig("token_table", *table.shape)
     module = UniversalEncoder(encoder)
     assert module.table is not None
