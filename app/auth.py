@@ -1,7 +1,7 @@
 """The API key and the browser session that stands for it.
 
 A browser that has shown the key once gets a cookie that proves so until it ends, without holding the key.
-Compares in constant time. Must not log or echo a key.
+Keys are compared in constant time, and neither logged nor repeated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 
-from app.problems import AccessDeniedError
+from app.problems import RefusedError
 
 COOKIE = "lusifer_session"
 _PURPOSE = b"lusifer-search session v1:"
@@ -41,7 +41,7 @@ class Access:
         """Let a request pass.
 
         Raises:
-            AccessDeniedError: a key is needed and neither it nor a session is shown.
+            RefusedError: a key is needed and neither it nor a session is shown.
         """
         if self._key is None:
             return
@@ -51,7 +51,12 @@ class Access:
         if shown is None and self._is_session(_shown_session(headers)):
             return
         what = "The API key is not the right one" if shown is not None else "This needs the API key"
-        raise AccessDeniedError(what, hint="Send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.")
+        raise RefusedError(
+            "access-denied",
+            what,
+            hint="Send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.",
+            headers={"WWW-Authenticate": 'Bearer realm="lusifer-search"'},
+        )
 
     def is_key(self, shown: str) -> bool:
         """Compare with the key, in a time that does not depend on how much of it is right."""

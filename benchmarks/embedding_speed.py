@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
+from common.languages import CODES
 from lusifer import Embedder
-from lusifer.languages import CODES
 
 LENGTHS = (32, 128, 200)
 THREADS = (1, 2)

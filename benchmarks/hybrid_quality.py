@@ -27,7 +27,7 @@ import numpy as np
 from app.settings import Settings
 from lusifer import Embedder
 from lusifer.evaluate.datasets import read_parallel, read_questions
-from search.calibration.fit import gather_pools
+from search.calibration.pools import gather_pools
 from search.calibration.report import measure, to_markdown
 from search.index import open_index
 from search.ranking import Calibration

@@ -1,14 +1,11 @@
 """The one result object: what a search answers, on the page, in the API and on the command line.
 
-Knows its own shape only. Field order is the order in JSON.
+Field order is the order in JSON.
 """
 
 from __future__ import annotations
 
 from pydantic import BaseModel, Field
-
-#: Stands between the headings above a passage.
-HEADING_SEPARATOR = " › "
 
 
 class QueryLanguage(BaseModel):

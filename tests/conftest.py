@@ -1,4 +1,4 @@
-"""What all tests share: steady hypothesis runs, store daemons that end soon."""
+"""What all tests share: steady hypothesis runs, daemons that do not outlive the tests."""
 
 from __future__ import annotations
 

@@ -335,7 +335,6 @@ def chunks_of(sample: Sample) -> list[Chunk]:
                 text=text,
                 heading=sample.title,
                 language=sample.language,
-                language_confidence=0.99,
                 path=sample.path,
                 folder=sample.path.rpartition("/")[0],
                 title=sample.title,
@@ -345,6 +344,11 @@ def chunks_of(sample: Sample) -> list[Chunk]:
         )
         offset += len(text)
     return chunks
+
+
+def schema_of(model: WordModel) -> Schema:
+    """What collections of a model have in common, as the indexer says."""
+    return Schema(model.dimensions, f"{model.fingerprint}-chunks", model.name, model.fingerprint)
 
 
 def fill(store: MemoryStore, model: WordModel, samples: Sequence[Sample] = SAMPLES) -> MemoryStore:

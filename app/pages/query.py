@@ -1,6 +1,6 @@
 """What the address of the search page says, and addresses made from it.
 
-Lenient where a person edits an address by hand, strict where the search service is. Must not know templates.
+Lenient where a person edits an address by hand, strict where the search service is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 
-from app.problems import RequestError
+from search.errors import RequestError
 from search.request import SearchRequest
 
 PAGE_SIZE = 10

@@ -14,9 +14,8 @@ from indexer.errors import ExtractionFailed, IndexerError
 from indexer.extract.base import Extracted, Extractor
 from indexer.extract.docx import DocxExtractor
 from indexer.extract.html import HtmlExtractor
-from indexer.extract.markdown import MarkdownExtractor
 from indexer.extract.pdf import PdfExtractor
-from indexer.extract.text import TextExtractor
+from indexer.extract.text import MarkdownExtractor, TextExtractor
 
 GROUP = "lusifer.extractors"
 

@@ -25,6 +25,7 @@ app.command()(benchmark)
 
 @app.command()
 def retrieval(
+    context: typer.Context,
     data: Annotated[Path, typer.Argument(help="Folder with sib200.jsonl and mlqa/.")],
     model: Annotated[
         list[str] | None,
@@ -45,7 +46,7 @@ def retrieval(
     sentences, questions = read_parallel(data / "sib200.jsonl"), read_questions(data / "mlqa")
     measured = []
     names: list[str | None] = [*model] if model else [None]
-    for system in map(open_system, names):
+    for system in (open_system(name, context.obj or {}) for name in names):
         run = describe_run(system.name, system.fingerprint)
         measured.append({"run": run, **measure(system.retriever, sentences, questions)})
     results = measured[0] if len(measured) == 1 else {"systems": measured}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.languages import CODES
 from lusifer.errors import DataError
-from lusifer.languages import CODES
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,17 @@
 """Open what is to be measured, by name: our models, sentence-transformers folders, and whatever else scores.
 
-Whoever has a system that needs more than this package, such as a lexical index, adds it to ``SCORERS``.
 Imports nothing heavy until a system is opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lusifer.evaluate.retrieval import Encoder, Scorer
-
-#: Systems that score without vectors, by the name they are asked for.
-SCORERS: dict[str, Callable[[], Scorer]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +29,18 @@ class System:
     retriever: Encoder | Scorer
 
 
-def open_system(name: str | None) -> System:
-    """Open a system: a name in ``SCORERS``, a sentence-transformers folder, or what ``Embedder.load`` takes.
+def open_system(name: str | None, scorers: Mapping[str, Callable[[], Scorer]]) -> System:
+    """Open a system: one of the scorers, a sentence-transformers folder, or what ``Embedder.load`` takes.
+
+    Args:
+        name: what to open; None for the shipped model.
+        scorers: systems that score without vectors and need more than this package, by name.
 
     Raises:
         LusiferError: there is no such system, or it cannot be read.
     """
-    if name in SCORERS:
-        scorer = SCORERS[name]()
+    if name is not None and name in scorers:
+        scorer = scorers[name]()
         return System(name, scorer.fingerprint, scorer)
     if name is not None and (Path(name) / "modules.json").is_file():
         from lusifer.evaluate.sentence_transformers import SentenceTransformer

@@ -43,7 +43,7 @@ _R = TypeVar("_R")
 START_SECONDS = 60.0
 _NOBODY = (*CONNECTION_ERRORS, UnpicklingError, ValueError, KeyError)
 _PAUSE = 0.05
-_MODULE = ["-m", "store.daemon.server"]
+SERVER = ["-m", "store.daemon.server"]
 
 
 def reach(data: Path) -> tuple[Connection, int]:
@@ -125,7 +125,7 @@ def _spawn(files: DaemonFiles, deadline: float) -> str:
             subprocess.run(
                 [
                     *command,
-                    *_MODULE,
+                    *SERVER,
                     "--data",
                     str(files.data),
                     "--status-fd",
@@ -198,13 +198,13 @@ class DaemonClient:
     """Sends requests to the daemon of a data folder, through as many connections as threads need."""
 
     def __init__(self, data: Path) -> None:
-        self._data = data
+        self.data = data
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._closed = False
         #: Process id of the daemon last connected to.
-        self.daemon_pid = 0
+        self.pid = 0
 
     def call(self, operation: str, collection: CollectionInfo | None, *arguments: Any, **named: Any) -> Any:
         """Have an operation done, by the daemon's successor if it dies over it."""
@@ -230,8 +230,8 @@ class DaemonClient:
                 raise answer
             return answer[0]
         raise StoreUnavailable(
-            f"The daemon of the store at {self._data} died {ATTEMPTS} times over one request",
-            hint=f"Its log, {DaemonFiles(self._data).log}, may say why.",
+            f"The daemon of the store at {self.data} died {ATTEMPTS} times over one request",
+            hint=f"Its log, {DaemonFiles(self.data).log}, may say why.",
         )
 
     def close(self) -> None:
@@ -249,7 +249,7 @@ class DaemonClient:
                 self._process, self._idle = os.getpid(), []
             if self._idle:
                 return self._idle.pop()
-        connection, self.daemon_pid = reach(self._data)
+        connection, self.pid = reach(self.data)
         return connection
 
     def _give(self, connection: Connection) -> None:

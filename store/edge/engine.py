@@ -29,11 +29,11 @@ from uuid import UUID, uuid4
 import numpy as np
 import qdrant_edge as edge
 
-from store.edge.integrity import SAMPLES, IntegrityFiles, Sample, State, damaged, verify
-from store.engine import ALL_POINTS, Condition, Probe, Ranked, Record, path_bounds
-from store.errors import DiskFull, InvalidRequest, StoreError, StoreMissing
+from store.edge.integrity import SAMPLES, Sample, State, StateFile, damaged, verify
+from store.engine import ALL_POINTS, Condition, Probe, Ranked, Record
+from store.errors import DiskFull, InvalidRequest, StoreError
 from store.points import DENSE, INDEXES, LEXICAL, Points
-from store.types import CollectionInfo, FacetField, Schema, Vector
+from store.types import Between, CollectionInfo, FacetField, OneOf, Schema, Term, Vector
 
 # Our points, conditions and schema in Qdrant Edge's words, and its points in ours.
 
@@ -89,39 +89,23 @@ def to_record(point: Any) -> Record:
     return Record(point.id, point.payload or {}, dense)
 
 
-def _any(conditions: list[edge.FieldCondition]) -> edge.Filter:
-    return edge.Filter(should=list(conditions))
-
-
 def to_filter(condition: Condition) -> edge.Filter | None:
     """Say a condition in the engine's words; None for everything."""
     if condition.is_empty:
         return None
-    wanted = condition.filter
-    must: list[_Condition] = []
-    must_not: list[_Condition] = []
-    for field, values in (
-        ("language", wanted.languages),
-        ("document_id", wanted.document_ids),
-        ("owner", (wanted.owner,) if wanted.owner else ()),
-    ):
-        if values:
-            must.append(edge.FieldCondition(field, match=edge.MatchAny(list(values))))
-    if wanted.path_prefix is not None:
-        exact, below = path_bounds(wanted.path_prefix)
-        either: list[_Match] = [edge.MatchValue(exact), edge.MatchPrefix(below)]
-        must.append(_any([edge.FieldCondition("path", match=match) for match in either]))
-    if wanted.modified_from is not None or wanted.modified_to is not None:
-        bounds = edge.RangeFloat(gte=wanted.modified_from, lte=wanted.modified_to)
-        must.append(edge.FieldCondition("modified", range=bounds))
-    if wanted.first_chunks:
-        must.append(edge.FieldCondition("position", match=edge.MatchValue(0)))
+    must: list[Any] = [_to_condition(term) for term in condition.filter.terms()]
     if condition.ids is not None:
         must.append(edge.HasIdCondition(set(condition.ids)))
-    for field, unwanted in (("version", condition.except_version), ("owner", condition.except_owner)):
-        if unwanted is not None:
-            must_not.append(edge.FieldCondition(field, match=edge.MatchValue(unwanted)))
-    return edge.Filter(must=list(must), must_not=list(must_not))
+    return edge.Filter(must=must, must_not=list(map(_to_condition, condition.exclusions())))
+
+
+def _to_condition(term: Term) -> _Condition:
+    if isinstance(term, OneOf):
+        return edge.FieldCondition(term.field, match=edge.MatchAny(cast("list[str]", list(term.values))))
+    if isinstance(term, Between):
+        return edge.FieldCondition(term.field, range=edge.RangeFloat(gte=term.least, lte=term.greatest))
+    matches: list[_Match] = [edge.MatchValue(term.itself), edge.MatchPrefix(term.prefix)]
+    return edge.Filter(should=[edge.FieldCondition(term.field, match=match) for match in matches])
 
 
 #: Up to so many matches every vector is compared.
@@ -149,11 +133,11 @@ class EdgeEngine:
     The caller holds the data folder's lock from before ``create`` or ``load`` until after ``close``.
     """
 
-    def __init__(self, folder: Path, shard: edge.EdgeShard, state: State, integrity: IntegrityFiles) -> None:
+    def __init__(self, folder: Path, shard: edge.EdgeShard, state: State, file: StateFile) -> None:
         self._folder = folder
         self._shard = shard
         self._state = state
-        self._integrity = integrity
+        self._file = file
         self._failed: StoreError | None = None
         self._closed = False
         self._unflushed = 0
@@ -179,7 +163,7 @@ class EdgeEngine:
                 shard.update(operation)
             shard.flush()
             shard.close()
-        IntegrityFiles(draft).write(State(uuid4().hex, schema, engine_version()))
+        StateFile(draft).write(State(uuid4().hex, schema, engine_version()))
         draft.rename(folder)
         return cls.load(folder)
 
@@ -191,25 +175,22 @@ class EdgeEngine:
             StoreMissing: there is none.
             StoreDamaged: it cannot be opened, or points are missing or changed.
         """
-        if not folder.exists():
-            raise StoreMissing(f"Nothing is indexed at {folder.parent}", hint="Index some documents first.")
-        integrity = IntegrityFiles(folder)
-        if not integrity.exists():
-            raise damaged(folder, "store.json is missing")
-        state, pending = integrity.read(), integrity.pending()
+        file = StateFile(folder)
+        state, unflushed = file.read(), file.is_marked
         _require_space(folder, MINIMUM_FREE_DELETE)
         for leftover in (folder / "shard" / "temp_segments").glob("*"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         with _guard(folder):
             shard = edge.EdgeShard.load(str(folder / "shard"))
-        engine = cls(folder, shard, state, integrity)
+        engine = cls(folder, shard, state, file)
         try:
-            verify(folder, state, pending, engine.count(ALL_POINTS), engine._samples())
+            if not unflushed:
+                verify(folder, state, engine.count(ALL_POINTS), engine._samples())
         except StoreError:
             engine._abandon()
             raise
-        engine._dirty = pending is not None or state.engine != engine_version()
-        engine._stale = pending is not None
+        engine._dirty = unflushed or state.engine != engine_version()
+        engine._stale = unflushed
         state.engine = engine_version()
         return engine
 
@@ -219,10 +200,9 @@ class EdgeEngine:
 
     def upsert(self, points: Points) -> None:
         _require_space(self._folder, MINIMUM_FREE + 4 * points.dense.nbytes)
-        changed = [id for id in points.ids if id in self._state.samples]
         operation = edge.UpdateOperation.upsert_points([to_point(points, row) for row in range(len(points))])
         before = self._total()
-        self._write(operation, added=len(points), changed=changed)
+        self._write(operation)
         self._stale |= self._total() - before < len(points)
         self._choose_sample(points.ids[0])
         self._unflushed += len(points)
@@ -234,22 +214,14 @@ class EdgeEngine:
         selection = to_filter(condition)
         if selection is None:
             raise InvalidRequest("Nothing says what to delete", hint="Give a condition.")
-        removed = self.count(condition)
-        if removed:
+        if self.count(condition):
             self._stale = True
-            self._write(edge.UpdateOperation.delete_points_by_filter(selection), removed=removed)
+            self._write(edge.UpdateOperation.delete_points_by_filter(selection))
 
-    def _write(
-        self,
-        operation: edge.UpdateOperation,
-        *,
-        added: int = 0,
-        removed: int = 0,
-        changed: Sequence[str] = (),
-    ) -> None:
+    def _write(self, operation: edge.UpdateOperation) -> None:
         self._check_usable()
+        self._file.mark()
         self._dirty = True
-        self._integrity.note(added=added, removed=removed, changed=changed)
         with self._fatal():
             self._shard.update(operation)
 
@@ -269,7 +241,7 @@ class EdgeEngine:
                 limit=probe.limit,
                 query=to_query(probe),
                 filter=to_filter(probe.condition),
-                params=self._params(probe),
+                params=self.search_params(probe),
             )
             for probe in probes
         ]
@@ -283,7 +255,8 @@ class EdgeEngine:
         with _guard(self._folder):
             return self._shard.query_batch(edge.QueryBatchRequest(requests))
 
-    def _params(self, probe: Probe) -> edge.SearchParams:
+    def search_params(self, probe: Probe) -> edge.SearchParams:
+        """Choose between exact search and the graph."""
         if not probe.is_dense:
             return self._lexical_params()
         matches = self._total()
@@ -380,7 +353,7 @@ class EdgeEngine:
         self._sampled = [str(record.id) for record in records]
         self._state.points = self.count(ALL_POINTS)
         self._state.samples = {str(record.id): Sample.of(record) for record in records}
-        self._integrity.write(self._state)
+        self._file.write(self._state)
         self._dirty = False
         self._unflushed = 0
 
@@ -400,7 +373,6 @@ class EdgeEngine:
     def _abandon(self) -> None:
         """Let go of the files without flushing; what was acknowledged is in the log."""
         self._closed = True
-        self._integrity.close()
         try:
             with _guard(self._folder):
                 self._shard.close()

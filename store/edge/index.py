@@ -139,12 +139,6 @@ class EdgeIndex(IndexBase):
         else:
             self._discard_folder(folder)
 
-    def _check_replaceable(self, info: CollectionInfo) -> None:
-        """Any: a data folder has one owner."""
-
-    def _is_removable(self, info: CollectionInfo) -> bool:  # noqa: ARG002 - any: a data folder has one owner
-        return True
-
     def _tidy(self) -> None:
         self._take_lock()
         for folder in removed_folders(self._data):

@@ -15,11 +15,11 @@ from uuid import UUID, uuid4
 import numpy as np
 from qdrant_client import QdrantClient, models
 
-from store.engine import Condition, Probe, Ranked, Record, path_bounds
+from store.engine import Condition, Probe, Ranked, Record
 from store.errors import StoreDamaged, StoreOutdated
 from store.points import DENSE, FORMAT, INDEXES, LEXICAL, Points
 from store.server.calls import ServerCalls, redact
-from store.types import CollectionInfo, FacetField, Schema, Vector
+from store.types import Between, CollectionInfo, FacetField, OneOf, Schema, Term, Vector
 
 # Our points, conditions and schema in qdrant-client's words, and its points in ours.
 
@@ -75,34 +75,25 @@ def to_filter(condition: Condition) -> models.Filter | None:
     """Say a condition in the server's words; None for everything."""
     if condition.is_empty:
         return None
-    wanted = condition.filter
-    must: list[models.Condition] = []
-    must_not: list[models.Condition] = []
-    for field, values in (
-        ("language", wanted.languages),
-        ("document_id", wanted.document_ids),
-        ("owner", (wanted.owner,) if wanted.owner else ()),
-    ):
-        if values:
-            must.append(models.FieldCondition(key=field, match=models.MatchAny(any=list(values))))
-    if wanted.path_prefix is not None:
-        exact, below = path_bounds(wanted.path_prefix)
-        either: list[models.Condition] = [
-            models.FieldCondition(key="path", match=models.MatchValue(value=exact)),
-            models.FieldCondition(key="path", match=models.MatchPrefix(prefix=below)),
-        ]
-        must.append(models.Filter(should=either))
-    if wanted.modified_from is not None or wanted.modified_to is not None:
-        bounds = models.Range(gte=wanted.modified_from, lte=wanted.modified_to)
-        must.append(models.FieldCondition(key="modified", range=bounds))
-    if wanted.first_chunks:
-        must.append(models.FieldCondition(key="position", match=models.MatchValue(value=0)))
+    must = [_to_condition(term) for term in condition.filter.terms()]
     if condition.ids is not None:
         must.append(models.HasIdCondition(has_id=[str(id) for id in condition.ids]))
-    for field, unwanted in (("version", condition.except_version), ("owner", condition.except_owner)):
-        if unwanted is not None:
-            must_not.append(models.FieldCondition(key=field, match=models.MatchValue(value=unwanted)))
-    return models.Filter(must=must, must_not=must_not)
+    return models.Filter(must=must, must_not=[_to_condition(term) for term in condition.exclusions()])
+
+
+def _to_condition(term: Term) -> models.Condition:
+    if isinstance(term, OneOf):
+        return models.FieldCondition(
+            key=term.field, match=models.MatchAny(any=cast("list[str]", list(term.values)))
+        )
+    if isinstance(term, Between):
+        return models.FieldCondition(key=term.field, range=models.Range(gte=term.least, lte=term.greatest))
+    return models.Filter(
+        should=[
+            models.FieldCondition(key=term.field, match=models.MatchValue(value=term.itself)),
+            models.FieldCondition(key=term.field, match=models.MatchPrefix(prefix=term.prefix)),
+        ]
+    )
 
 
 #: Where what the collection is lies in its metadata.

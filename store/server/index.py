@@ -30,7 +30,7 @@ from store.types import CollectionInfo, Schema
 
 _TIMEOUT = 60
 #: A collection that was made less than so many seconds ago may be another program's that is building it.
-_YOUNG_SECONDS = 3600.0
+YOUNG_SECONDS = 3600.0
 _logger = logging.getLogger(__name__)
 
 
@@ -211,14 +211,11 @@ class ServerIndex(IndexBase):
 
     def _is_removable(self, info: CollectionInfo) -> bool:
         engine = self._load(info.name)
-        is_young = time.time() - engine.created < _YOUNG_SECONDS
+        is_young = time.time() - engine.created < YOUNG_SECONDS
         return not is_young and info.name not in self._aliases().values() and not self._count_others(engine)
 
     def _count_others(self, engine: ServerEngine) -> int:
         return engine.count(Condition(except_owner=self.owner))
-
-    def _tidy(self) -> None:
-        """Nothing to do: the server makes and removes collections as a whole."""
 
     def _remove_former_version(self) -> None:
         aliased = self._aliases().values()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from common.languages import CODES
 from lusifer.embedder import Embedder
 from lusifer.errors import ConfigError, DataError, LusiferError
 from lusifer.evaluate.benchmark import registry
@@ -27,7 +28,6 @@ from lusifer.evaluate.benchmark.scores import summarise
 from lusifer.evaluate.benchmark.tables import to_markdown
 from lusifer.evaluate.benchmark.workers import _Process
 from lusifer.evaluate.cli import app
-from lusifer.languages import CODES
 
 
 def small() -> Catalogue:

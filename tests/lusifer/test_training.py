@@ -13,10 +13,10 @@ import torch
 from torch.nn import functional
 from typer.testing import CliRunner
 
+from common.languages import CODES
 from lusifer.embedder import Embedder
 from lusifer.errors import ConfigError, DataError, TrainingError
 from lusifer.evaluate.retrieval import ranks, recall_at
-from lusifer.languages import CODES
 from lusifer.train.cli import app
 from lusifer.train.mini.batches import Sampler, gather
 from lusifer.train.mini.corpus import Overlap, Pair, clean, hash_key, normalise_key, read_tsv

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
 
+from common.languages import CODES
 from lusifer.errors import ConfigError
-from lusifer.languages import CODES
 
 Kind = Literal["Classification", "Clustering", "Reranking", "Retrieval", "STS"]
 KINDS: tuple[Kind, ...] = ("Classification", "Clustering", "Reranking", "Retrieval", "STS")

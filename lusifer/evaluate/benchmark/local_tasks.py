@@ -15,29 +15,12 @@ from mteb.abstasks import AbsTaskClassification, AbsTaskClustering, AbsTaskRetri
 from mteb.abstasks.abstask import AbsTask
 from mteb.abstasks.task_metadata import TaskMetadata, TaskType
 
+from common.languages import LANGUAGES
 from lusifer.evaluate.benchmark import local
 from lusifer.evaluate.benchmark.catalogue import Job
 from lusifer.evaluate.datasets import ParallelSentences
-from lusifer.languages import LANGUAGES
 
 _CANDIDATES = 10
-#: ISO 639-3, which mteb names languages by.
-_ISO_639_3 = {
-    "en": "eng",
-    "es": "spa",
-    "ru": "rus",
-    "fr": "fra",
-    "vi": "vie",
-    "fa": "fas",
-    "id": "ind",
-    "ar": "ara",
-    "fi": "fin",
-    "ko": "kor",
-    "hi": "hin",
-    "bn": "ben",
-    "te": "tel",
-    "sw": "swa",
-}
 
 
 class _Local(AbsTask):
@@ -161,7 +144,7 @@ def open_local_task(job: Job, subset: str) -> AbsTask:
     assert job.source is not None
     sentences, revision = _read(job.source)
     task, kind, metric = _CLASSES[job.task]
-    languages = {code: [f"{_ISO_639_3[code]}-{LANGUAGES[code].script}"] for code in job.subsets}
+    languages = {code: [f"{LANGUAGES[code].iso3}-{LANGUAGES[code].script}"] for code in job.subsets}
     metadata = TaskMetadata(
         name=job.task,
         description=f"{kind} over parallel sentences from a file.",

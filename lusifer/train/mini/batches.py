@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from common.languages import CODES
 from lusifer.errors import TrainingError
-from lusifer.languages import CODES
 from lusifer.train.mini.corpus import GENERAL_SOURCES
 from lusifer.train.mini.prepare import PairSet, Side, load_set, pivot_pairs
 from lusifer.train.mini.recipe import Recipe

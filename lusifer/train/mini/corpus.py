@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.languages import CODES, LANGUAGES, SIGNS
 from lusifer.errors import DataError
-from lusifer.languages import CODES, SCRIPT_PATTERNS
 
 PIVOT = "en"
 TRANSLATED = tuple(code for code in CODES if code != PIVOT)
@@ -165,8 +165,8 @@ def is_usable(left: str, right: str, right_language: str, *, symmetric: bool) ->
         ratio = len(left) / len(right)
         if not 0.25 < ratio < 4.0:
             return False
-    pattern = SCRIPT_PATTERNS.get(right_language)
-    return pattern is None or pattern.search(right) is not None
+    script = LANGUAGES[right_language].script
+    return script == "Latn" or SIGNS[script].search(right) is not None
 
 
 def clean(path: Path, language: str, overlap: Overlap | None, *, symmetric: bool = True) -> Iterator[Pair]:

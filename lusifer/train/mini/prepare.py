@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from lusifer.languages import CODES
+from common.languages import CODES
 from lusifer.train.mini.corpus import PIVOT, TRANSLATED, Overlap, Pair, clean, read_tsv
 from lusifer.train.mini.tokenizer import train_tokenizer
 

@@ -1,6 +1,6 @@
 """Train the Unigram tokenizer of lusifer-mini and say how it normalises text.
 
-Takes strings, gives a ``tokenizers.Tokenizer``. Must not know models or losses.
+Takes strings, gives a ``tokenizers.Tokenizer``.
 """
 
 from __future__ import annotations
@@ -11,17 +11,10 @@ from collections.abc import Iterable
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import Unigram
 
+from common.languages import OPTIONAL_MARKS, SPELLINGS, ZEROS
 from lusifer.errors import TrainingError
 
 PAD, UNK = "<pad>", "<unk>"
-
-#: Marks that writers leave out or add at will: Arabic vowel signs and tatweel, the Hindi nukta, joiners,
-#: soft hyphens and direction marks.
-_OPTIONAL_MARKS = "[\u0610-\u061a\u0640\u064b-\u065f\u0670\u093c\u200d-\u200f\u00ad\u2060\ufeff]"
-
-
-#: Where the digits of the 14 languages' scripts begin: Arabic, Persian, Devanagari, Bengali, Telugu.
-_ZEROS = "\u0660\u06f0\u0966\u09e6\u0c66"
 
 
 def build_normalizer() -> normalizers.Normalizer:
@@ -35,21 +28,17 @@ def build_normalizer() -> normalizers.Normalizer:
         [
             normalizers.NFKC(),
             normalizers.Lowercase(),
-            normalizers.Replace(Regex(_OPTIONAL_MARKS), ""),
+            normalizers.Replace(Regex(f"[{OPTIONAL_MARKS}\u200d-\u200f\u00ad\u2060\ufeff]"), ""),
             normalizers.Replace("\u200c", " "),
-            normalizers.Replace(Regex("[أإآٱ]"), "ا"),
-            normalizers.Replace(Regex("[يى]"), "ی"),
-            normalizers.Replace("ك", "ک"),
-            normalizers.Replace("ة", "ه"),
-            normalizers.Replace("ё", "е"),
-            *(
-                normalizers.Replace(
-                    Regex(f"[{''.join(chr(ord(zero) + digit) for zero in _ZEROS)}]"), str(digit)
-                )
-                for digit in range(10)
-            ),
+            *(_replace(spelling.swapped, spelling.tokenizer) for spelling in SPELLINGS if spelling.swapped),
+            *(_replace("".join(chr(ord(zero) + digit) for zero in ZEROS), str(digit)) for digit in range(10)),
         ]
     )
+
+
+def _replace(letters: str, target: str) -> normalizers.Normalizer:
+    others = letters.replace(target, "")
+    return normalizers.Replace(others if len(others) == 1 else Regex(f"[{others}]"), target)
 
 
 def build_pre_tokenizer() -> pre_tokenizers.PreTokenizer:

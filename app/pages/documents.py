@@ -1,8 +1,7 @@
-"""``GET /documents/{id}``: the text of a document, with the passage that was found marked."""
+"""``GET /documents``: the list of what is indexed, and the text of each document."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -12,17 +11,20 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from app.pages.query import PageQuery
-from app.pages.rendering import Pages, language_of
-from app.state import ResourcesDep
-from lusifer.languages import Language
-from search.documents import DocumentText, read_document
-from search.result import HEADING_SEPARATOR
+from app.pages.rendering import common_root, get_pages, language_of, short_path
+from app.state import StateDep
+from common.languages import Language
+from search.documents import DocumentText, list_documents, read_document
+from search.request import check_languages
 from search.snippets import Run, Span, make_runs, snap_to_words
-from store.types import Chunk
+from store.types import HEADING_SEPARATOR, Chunk, Filter
 
-# A document's text as the page shows it: headings and paragraphs, with the passage marked.
+router = APIRouter(include_in_schema=False)
 
-
+#: Documents on one page of the list.
+LIST_SIZE = 50
+#: Passages on one page of a document: some hundred screens, still quick to lay out.
+PART = 300
 #: A Markdown heading, or lines up to the next blank line or heading.
 _BLOCK = re.compile(
     r"^(?P<marks>#{1,6})[ \t]+(?P<heading>.*\S)[ \t]*$|(?:^(?!#{1,6}[ \t]+\S).*\S.*(?:\n|$))+", re.MULTILINE
@@ -90,20 +92,37 @@ def _shift(text: str, span: Span | None, base: int) -> Span | None:
     return None if span is None else snap_to_words(text, (span[0] - base, span[1] - base))
 
 
-router = APIRouter()
-
-#: Passages on one page: some hundred screens, still quick to lay out.
-PART = 300
+@router.get("/documents", name="documents")
+def documents(request: Request, state: StateDep) -> HTMLResponse:
+    """List what is indexed, by path."""
+    query = PageQuery.read(request.query_params)
+    languages = check_languages(query.languages)
+    filter = Filter(languages=languages, first_chunks=True)
+    offset = (query.page - 1) * LIST_SIZE
+    found = state.index.ask(lambda store: list_documents(store, filter, limit=LIST_SIZE, offset=offset))
+    root = common_root([chunk.folder for chunk in found.documents])
+    rows = [
+        (chunk, short_path(chunk.path, root), language_of(chunk.document_language))
+        for chunk in found.documents
+    ]
+    values = {
+        "query": query,
+        "rows": rows,
+        "total": found.total,
+        "chosen": [language_of(code) for code in languages],
+        "page": query.page,
+        "pages": max(1, -(-found.total // LIST_SIZE)),
+    }
+    return get_pages(request).page(request, "documents.html", values)
 
 
 @router.get("/documents/{document_id}", name="document")
-async def document(request: Request, document_id: str, resources: ResourcesDep) -> HTMLResponse:
+def document(request: Request, document_id: str, state: StateDep) -> HTMLResponse:
+    """Show the text of a document, with the passage that was found marked."""
     number = _number(request, "passage")
     part = _number(request, "part")
     first = (part if part is not None else (number or 0) // PART) * PART
-    found = await asyncio.to_thread(
-        resources.index.ask, lambda store: read_document(store, document_id, first=first, most=PART)
-    )
+    found = state.index.ask(lambda store: read_document(store, document_id, first=first, most=PART))
     passage = _passage(found, number)
     start, end = _number(request, "start"), _number(request, "end")
     sentence = (start, end) if start is not None and end is not None and start < end else None
@@ -121,8 +140,7 @@ async def document(request: Request, document_id: str, resources: ResourcesDep) 
         "parts": -(-found.total // PART),
         "passages": found.total,
     }
-    pages: Pages = request.app.state.pages
-    return pages.page(request, "document.html", values)
+    return get_pages(request).page(request, "document.html", values)
 
 
 def _number(request: Request, name: str) -> int | None:

@@ -1,8 +1,9 @@
-"""The owner process: started once, found by all, killed without harm, gone when idle."""
+"""The daemon: started once, found by all, killed without harm, gone when idle."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import pickle
 import signal
@@ -12,32 +13,38 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import AuthenticationError
 from pathlib import Path
 
 import pytest
-from store_corpus import SCHEMA, end_owner, make_chunks, make_vectors, owner_pid, wait_until_free
+from store_corpus import (
+    daemon_pid,
+    end_daemon,
+    make_chunks,
+    make_vectors,
+    open_first,
+    wait_until_free,
+)
 
 import store.daemon.client
 import store.daemon.protocol
+from common.files import FileLock
 from store import (
+    DiskFull,
     Filter,
-    FingerprintMismatch,
     InvalidRequest,
     Query,
-    Schema,
     StoreBusy,
+    StoreDamaged,
     StoreError,
     StoreMissing,
     StoreUnavailable,
-    delete_store,
-    open_store,
-    reset_store,
+    open_location,
 )
 from store.daemon.client import RemoteStore
-from store.daemon.protocol import OwnerFiles, connect
-from store.locking import FileLock
+from store.daemon.protocol import DaemonFiles, connect, receive, send
 
 CHUNKS = make_chunks(10)
 VECTORS = make_vectors(len(CHUNKS))
@@ -45,9 +52,9 @@ VECTORS = make_vectors(len(CHUNKS))
 _CLIENT = """
 import sys, pathlib
 sys.path[:0] = {path!r}
-from store import open_store
+from store import open_location
 from store_corpus import *
-store = open_store(pathlib.Path({data!r}), SCHEMA, create=True)
+store = open_first(open_location(pathlib.Path({data!r})))
 """
 
 
@@ -61,23 +68,41 @@ def client_process(data: Path, code: str) -> subprocess.Popen[str]:
 
 
 def opened(data: Path) -> RemoteStore:
-    found = open_store(data, SCHEMA, create=True)
+    found = open_first(open_location(data))
     assert isinstance(found, RemoteStore)
     return found
 
 
+def socket_of(data: Path) -> Path:
+    return Path(json.loads(DaemonFiles(data).address.read_text())["address"])
+
+
+def is_reachable(data: Path) -> bool:
+    try:
+        connect(DaemonFiles(data)).close()
+    except OSError:
+        return False
+    return True
+
+
+def written_points(opened: RemoteStore) -> int:
+    (path,) = Path(opened.daemon.data).glob(f"{opened.info.name}/store/store.json")
+    return int(json.loads(path.read_text())["points"])
+
+
 def starts(data: Path) -> int:
-    return OwnerFiles(data).log.read_text().count(" ready, ")
+    return DaemonFiles(data).log.read_text().count(" ready, ")
 
 
-def test_ten_processes_at_once_start_one_owner(data: Path) -> None:
+@pytest.mark.slow
+def test_ten_processes_at_once_start_one_daemon(data: Path) -> None:
     code = (
-        "chunk = make_chunks(1, 1, first={n})\nstore.upsert(chunk, make_vectors(1))\nprint(store.owner_pid)"
+        "chunk = make_chunks(1, 1, first={n})\nstore.upsert(chunk, make_vectors(1))\nprint(store.daemon.pid)"
     )
     clients = [client_process(data, code.format(n=n)) for n in range(10)]
     results = [client.communicate(timeout=120) for client in clients]
     assert [error for _, error in results] == [""] * 10
-    assert {int(output) for output, _ in results} == {owner_pid(data)}
+    assert {int(output) for output, _ in results} == {daemon_pid(data)}
     assert starts(data) == 1
     with_all = opened(data)
     assert with_all.count() == 10
@@ -98,7 +123,8 @@ def test_threads_share_a_store(data: Path) -> None:
     shared.close()
 
 
-def test_killed_owners_lose_nothing_acknowledged(data: Path) -> None:
+@pytest.mark.slow
+def test_killed_daemons_lose_nothing_acknowledged(data: Path) -> None:
     """Five kills at odd moments while three clients write; what was acknowledged is there afterwards."""
     writing = opened(data)
     stop = threading.Event()
@@ -121,21 +147,22 @@ def test_killed_owners_lose_nothing_acknowledged(data: Path) -> None:
         lanes = [pool.submit(write, lane * 10) for lane in range(3)]
         for pause in (0.31, 0.07, 0.53, 0.0, 0.19):
             time.sleep(pause)
-            os.kill(writing.owner_pid, signal.SIGKILL)
-            before = writing.owner_pid
+            os.kill(writing.daemon.pid, signal.SIGKILL)
+            before = writing.daemon.pid
             deadline = time.monotonic() + 60
-            while writing.owner_pid == before and time.monotonic() < deadline:
+            while writing.daemon.pid == before and time.monotonic() < deadline:
                 time.sleep(0.02)
         time.sleep(0.2)
         stop.set()
         acknowledged = {id for lane in lanes for id in lane.result(timeout=120)}
-    os.kill(writing.owner_pid, signal.SIGKILL)
+    os.kill(writing.daemon.pid, signal.SIGKILL)
     found = {chunk.id: chunk for chunk in writing.scroll(limit=1_000_000)}
     assert set(found) == acknowledged
     assert starts(data) == 7
     writing.close()
 
 
+@pytest.mark.slow
 def test_killed_clients_do_not_disturb_others(data: Path) -> None:
     steady = opened(data)
     steady.upsert(CHUNKS, VECTORS)
@@ -159,12 +186,12 @@ while True:
 
 def test_client_that_dies_inside_a_message(data: Path) -> None:
     steady = opened(data)
-    half = connect(OwnerFiles(data))
-    half.recv()
+    half = connect(DaemonFiles(data))
+    receive(half)
     os.write(half.fileno(), b"\x00\x10\x00\x00" + b"x" * 100)  # promises a megabyte
     assert steady.count() == 0
     half.close()
-    stalled = connect(OwnerFiles(data))
+    stalled = connect(DaemonFiles(data))
     os.write(stalled.fileno(), b"\x00\x10")
     assert steady.count() == 0
     stalled.close()
@@ -174,15 +201,15 @@ def test_client_that_dies_inside_a_message(data: Path) -> None:
 
 def test_client_that_talks_nonsense(data: Path) -> None:
     steady = opened(data)
-    odd = connect(OwnerFiles(data))
-    odd.recv()
-    odd.send(["nonsense"])
+    odd = connect(DaemonFiles(data))
+    receive(odd)
+    send(odd, ["nonsense"])
     with pytest.raises((EOFError, OSError)):
         odd.recv()
     odd.close()
     assert steady.count() == 0
-    log = OwnerFiles(data).log
-    deadline = time.monotonic() + 10  # the owner hangs up first and writes it down then
+    log = DaemonFiles(data).log
+    deadline = time.monotonic() + 10  # the daemon hangs up first and writes it down then
     while "made no sense" not in log.read_text() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert "made no sense" in log.read_text()
@@ -194,68 +221,109 @@ class _Bomb:
         return os.mkdir, (os.environ["BOMB"],)
 
 
-def test_strangers_are_refused_before_anything_is_unpickled(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steady = opened(data)
+@pytest.fixture
+def bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[bytes]:
+    """A pickle that makes a folder when it is read with trust; in the end there must be none."""
     monkeypatch.setenv("BOMB", str(tmp_path / "exploded"))
-    address = json.loads(OwnerFiles(data).address.read_text())["address"]
+    yield pickle.dumps(_Bomb())
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_strangers_are_refused_before_anything_is_read(data: Path, tmp_path: Path, bomb: bytes) -> None:
+    steady = opened(data)
+    content = json.loads(DaemonFiles(data).address.read_text())
     with socket.socket(socket.AF_UNIX) as stranger:
-        stranger.connect(address)
-        message = pickle.dumps(_Bomb())
-        stranger.sendall(len(message).to_bytes(4, "big") + message)
+        stranger.connect(content["address"])
+        stranger.sendall(len(bomb).to_bytes(4, "big") + bomb)
         stranger.settimeout(10)
         received = b""
         while part := stranger.recv(1000):
             received += part
     assert b"#CHALLENGE#" in received
     assert b"#WELCOME#" not in received
-    monkeypatch.setattr(
-        store.daemon.protocol.Path, "read_bytes", _wrong_key(store.daemon.protocol.Path.read_bytes)
-    )
+    (tmp_path / "daemon.json").write_text(json.dumps(content | {"key": "00" * 32}))
     with pytest.raises((AuthenticationError, OSError, EOFError)):
-        connect(OwnerFiles(data))
-    monkeypatch.undo()
-    assert not (tmp_path / "exploded").exists()
+        connect(DaemonFiles(tmp_path))
     assert steady.count() == 0
     steady.close()
 
 
-def _wrong_key(read):
-    return lambda path: b"x" * 32 if path.name == "owner.key" else read(path)
-
-
-def test_only_the_user_can_reach_the_owner(data: Path) -> None:
+def test_no_side_runs_code_of_the_other(data: Path, bomb: bytes) -> None:
     steady = opened(data)
-    files = OwnerFiles(data)
-    for path in (
-        data / "owner.sock",
-        files.key,
-        files.address,
-        files.lock,
-        files.log,
-        data / "store" / "store.json",
-    ):
-        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
-    assert len(files.key.read_bytes()) == 32
+    trusted = connect(DaemonFiles(data))
+    receive(trusted)
+    trusted.send_bytes(bomb)
+    with pytest.raises((EOFError, OSError)):
+        receive(trusted)
+    near, far = multiprocessing.Pipe()
+    far.send_bytes(bomb)
+    with pytest.raises(pickle.UnpicklingError, match="mkdir"):
+        receive(near)
+    assert steady.count() == 0
     steady.close()
 
 
-def test_long_paths_fall_back_to_a_private_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("operation", ["_forget", "close", "__init__", "discard", "nonsense"])
+def test_only_what_is_offered_is_done(data: Path, operation: str) -> None:
+    steady = opened(data)
+    for collection in (steady.info, None):
+        with pytest.raises(InvalidRequest, match=operation):
+            steady.daemon.call(operation, collection)
+    assert steady.count() == 0
+    steady.close()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        (None, True, 3, 2.5, "ö\ud800", b"x", [1], {"a": (1, 2)}),
+        Query(VECTORS[0], "library", Filter(languages=("ko",), owner="x")),
+        StoreDamaged("it is broken", hint="mend it"),
+        DiskFull("full"),
+        make_chunks(2),
+    ],
+)
+def test_values_arrive_as_they_were_sent(value: object) -> None:
+    near, far = multiprocessing.Pipe()
+    send(near, value)
+    found = receive(far)
+    assert type(found) is type(value)
+    assert repr(found) == repr(value)
+
+
+def test_only_the_user_can_reach_the_daemon(data: Path) -> None:
+    steady = opened(data)
+    files = DaemonFiles(data)
+    for path in (
+        socket_of(data),
+        socket_of(data).parent,
+        files.address,
+        files.lock,
+        files.log,
+        data / steady.info.name / "store" / "store.json",
+    ):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    steady.close()
+
+
+@pytest.mark.parametrize("name", ["long-" * 30, "ünïcödé 데이터 " * 6])
+def test_the_socket_is_in_a_private_folder_whatever_the_data_folder_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     runtime = tmp_path / "run"
     runtime.mkdir()
     if len(os.fsencode(runtime)) > 60:
         runtime = Path("/tmp")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    data = tmp_path / ("long-" * 30)
+    data = tmp_path / name
     steady = opened(data)
-    address = Path(json.loads(OwnerFiles(data).address.read_text())["address"])
-    assert address.parent.parent == runtime
+    address = socket_of(data)
+    assert address.parent == runtime / f"lusifer-{os.getuid()}"
     assert stat.S_IMODE(address.parent.stat().st_mode) == 0o700
     steady.upsert(CHUNKS, VECTORS)
     assert steady.count() == len(CHUNKS)
     steady.close()
-    end_owner(data)
+    end_daemon(data)
     assert not address.exists()
 
 
@@ -265,24 +333,23 @@ def test_a_private_folder_that_is_open_to_others_is_refused(
     runtime = Path(os.path.relpath(tmp_path))  # short enough whatever the temporary folder is called
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     folder = runtime / f"lusifer-{os.getuid()}"
-    folder.mkdir(mode=0o755)
+    folder.mkdir()
     folder.chmod(0o755)
-    monkeypatch.setattr(store.protocol, "MAX_ADDRESS_BYTES", len(os.fsencode(folder)) + 30)
     with pytest.raises(StoreUnavailable, match="private"):
-        store.daemon.protocol.socket_path(tmp_path / ("long-" * 30))
+        store.daemon.protocol.socket_path(tmp_path)
 
 
-def test_idle_owners_end_and_are_started_again(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LUSIFER_OWNER_IDLE_SECONDS", "0.3")
+def test_idle_daemons_end_and_are_started_again(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUSIFER_DAEMON_IDLE_SECONDS", "0.3")
     first = opened(data)
     first.upsert(CHUNKS, VECTORS)
     time.sleep(1.0)
-    assert owner_pid(data) == first.owner_pid, "a connected client keeps it"
+    assert daemon_pid(data) == first.daemon.pid, "a connected client keeps it"
     first.close()
     wait_until_free(data)
-    assert not (data / "owner.sock").exists()
-    assert json.loads((data / "store" / "store.json").read_text())["points"] == len(CHUNKS), "it flushed"
-    second = open_store(data, None)
+    assert not socket_of(data).exists()
+    assert written_points(first) == len(CHUNKS), "it flushed"
+    second = opened(data)
     assert second.count() == len(CHUNKS)
     second.close()
 
@@ -291,30 +358,32 @@ def test_writes_are_flushed_when_it_is_quiet(data: Path) -> None:
     steady = opened(data)
     steady.upsert(CHUNKS, VECTORS)
     deadline = time.monotonic() + 30
-    while (data / "store" / "journal").stat().st_size and time.monotonic() < deadline:
+    while written_points(steady) < len(CHUNKS) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert json.loads((data / "store" / "store.json").read_text())["points"] == len(CHUNKS)
+    assert written_points(steady) == len(CHUNKS)
     steady.close()
 
 
-def test_owner_listens_anew_when_its_socket_is_tidied_away(data: Path) -> None:
+@pytest.mark.parametrize("victim", ["socket", "address"])
+def test_daemon_listens_again_when_its_socket_or_address_is_tidied_away(data: Path, victim: str) -> None:
     steady = opened(data)
-    (data / "owner.sock").unlink()
+    (socket_of(data) if victim == "socket" else DaemonFiles(data).address).unlink()
     deadline = time.monotonic() + 30
-    while not (data / "owner.sock").exists() and time.monotonic() < deadline:
+    while not is_reachable(data) and time.monotonic() < deadline:
         time.sleep(0.05)
     other = opened(data)
-    assert other.owner_pid == steady.owner_pid
+    assert other.daemon.pid == steady.daemon.pid
     assert starts(data) == 1
+    assert other.count() == steady.count() == 0
     steady.close()
     other.close()
 
 
-def test_owner_leaves_when_the_data_folder_is_gone(data: Path) -> None:
+def test_daemon_leaves_when_the_data_folder_is_gone(data: Path) -> None:
     import shutil
 
     steady = opened(data)
-    pid = steady.owner_pid
+    pid = steady.daemon.pid
     shutil.rmtree(data)
     deadline = time.monotonic() + 30
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
@@ -327,10 +396,10 @@ def test_owner_leaves_when_the_data_folder_is_gone(data: Path) -> None:
 
 
 def test_the_reason_is_told_when_it_cannot_start(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LUSIFER_OWNER_IDLE_SECONDS", "soon")
+    monkeypatch.setenv("LUSIFER_DAEMON_IDLE_SECONDS", "soon")
     with pytest.raises(StoreUnavailable, match="could not convert string to float: 'soon'") as caught:
         opened(data)
-    assert str(OwnerFiles(data).log) in caught.value.hint
+    assert str(DaemonFiles(data).log) in caught.value.hint
 
 
 def test_the_reason_is_told_when_it_dies_at_once(
@@ -338,13 +407,7 @@ def test_the_reason_is_told_when_it_dies_at_once(
 ) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "regex.py").write_text("raise ImportError('regex is broken here')")
-    monkeypatch.setattr(
-        store.launch,
-        "_environment",
-        lambda: (
-            os.environ | {"PYTHONPATH": f"{tmp_path}/broken{os.pathsep}{Path(store.__file__).parent.parent}"}
-        ),
-    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
     with pytest.raises(StoreUnavailable, match="regex is broken here"):
         opened(data)
 
@@ -366,26 +429,28 @@ def test_a_data_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
 def test_while_another_program_holds_the_lock_the_reason_is_told(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock = FileLock(OwnerFiles(data).lock)
+    lock = FileLock(DaemonFiles(data).lock)
     lock.acquire()
     # The process that is started reads its own constant, so it is told through its command.
-    monkeypatch.setattr(store.launch, "_MODULE", ["-c", _IMPATIENT])
-    with pytest.raises(StoreUnavailable, match="Another program is using the store"):
+    monkeypatch.setattr(store.daemon.client, "SERVER", ["-c", _IMPATIENT])
+    with pytest.raises(StoreUnavailable, match="Another program"):
         opened(data)
     lock.release()
 
 
-_IMPATIENT = "import store.owner, sys; store.owner.PREDECESSOR_SECONDS = 0.1; sys.exit(store.owner.main())"
+_IMPATIENT = (
+    "import store.daemon.server as server, sys; server.PREDECESSOR_SECONDS = 0.1; sys.exit(server.main())"
+)
 
 
-def test_owner_of_another_version_makes_way(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_daemon_of_another_version_makes_way(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = opened(data)
     old.upsert(CHUNKS, VECTORS)
     old.close()
-    monkeypatch.setattr(store.launch, "PROTOCOL", "next")
-    monkeypatch.setattr(store.launch, "_MODULE", ["-c", _NEXT])
+    monkeypatch.setattr(store.daemon.client, "PROTOCOL", "next")
+    monkeypatch.setattr(store.daemon.client, "SERVER", ["-c", _NEXT])
     new = opened(data)
-    assert new.owner_pid != old.owner_pid
+    assert new.daemon.pid != old.daemon.pid
     assert new.count() == len(CHUNKS)
     monkeypatch.undo()
     with pytest.raises(StoreBusy, match="Another version"):
@@ -393,41 +458,17 @@ def test_owner_of_another_version_makes_way(data: Path, monkeypatch: pytest.Monk
     new.close()
 
 
-_NEXT = "import store.owner, sys; store.owner.PROTOCOL = 'next'; sys.exit(store.owner.main())"
+_NEXT = "import store.daemon.server as s, sys; s.PROTOCOL = 'next'; sys.exit(s.main())"
 
 
 def test_nothing_is_started_where_nothing_is_indexed(data: Path) -> None:
+    location = open_location(data)
     with pytest.raises(StoreMissing, match="Nothing is indexed") as caught:
-        open_store(data, SCHEMA)
-    assert "lusifer index" in caught.value.hint
-    delete_store(data)
+        location.open()
+    assert caught.value.hint
+    location.sweep()
+    location.delete()
     assert list(data.iterdir()) == []
-
-
-def test_stores_are_not_made_without_a_schema(data: Path) -> None:
-    with pytest.raises(InvalidRequest, match="schema"):
-        open_store(data, None, create=True)
-
-
-def test_another_model_is_refused_and_a_rebuild_begins_anew(data: Path) -> None:
-    old = opened(data)
-    old.upsert(CHUNKS, VECTORS)
-    other = Schema(SCHEMA.dimensions, "model-b")
-    with pytest.raises(FingerprintMismatch, match=r"model-a.*model-b") as caught:
-        open_store(data, other, create=True)
-    assert "lusifer index" in caught.value.hint
-    new = reset_store(data, other)
-    assert new.count() == 0
-    with pytest.raises(FingerprintMismatch):
-        old.count()
-    assert open_store(data, None).schema == other
-    assert not list(data.glob("store.*"))
-    delete_store(data)
-    assert not (data / "store").exists()
-    with pytest.raises(StoreMissing):
-        new.count()
-    old.close()
-    new.close()
 
 
 def test_closed_stores_say_so(data: Path) -> None:
@@ -444,8 +485,8 @@ def test_no_text_reaches_the_log(data: Path) -> None:
     with pytest.raises(InvalidRequest):
         steady.scroll(limit=-1)
     steady.close()
-    end_owner(data)
-    log = OwnerFiles(data).log.read_text()
+    end_daemon(data)
+    log = DaemonFiles(data).log.read_text()
     assert "ended" in log
     assert "kirjasto" not in log
     assert not any(chunk.text in log or chunk.path in log for chunk in CHUNKS)

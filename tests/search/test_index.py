@@ -21,7 +21,7 @@ from store.errors import FingerprintMismatch, StoreError, StoreMissing, StoreUna
 from store.types import Schema
 
 if TYPE_CHECKING:
-    from conftest import MemoryStore, WordModel
+    from tests.app.conftest import MemoryStore, WordModel
 
 
 def another(model: WordModel) -> WordModel:

@@ -1,14 +1,14 @@
-"""Tell which of the 14 languages a text is written in, and how sure that is.
+"""Tell which language a text is written in, and how sure that is.
 
 Script first: Hangul, Bengali, Telugu, Devanagari and Cyrillic decide alone. Languages that share a script are
-told apart by langdetect's n-gram profiles, restricted to those languages, and by a few cues. Same text, same
-answer, in every order and thread: the n-gram evidence is summed, not sampled as langdetect itself does.
-Must not know files or queries.
+told apart by the n-gram probabilities of langdetect and by letters and common words of their own. Same text,
+same answer, in every order and thread: langdetect's own verdict draws n-grams at random until it is certain,
+which on short texts is both less often right and never in doubt (docs/decisions.md), so here its
+probabilities of all n-grams are summed.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import unicodedata
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
-from lusifer.detection.hints import LETTERS, WORDS
+from common.languages import LANGUAGES, SCRIPTS
 
 #: Longer texts are judged by their beginning.
 SAMPLE = 1000
@@ -33,28 +33,22 @@ _WORD_NATS = 4.0
 #: Probability of an n-gram that a language's profile lacks; langdetect's own value.
 _SMOOTHING = 5e-5
 
-_LATIN = ("en", "es", "fr", "vi", "id", "fi", "sw")
-_ARABIC = ("fa", "ar")
-_SCRIPTS: dict[str, tuple[tuple[str, ...], str]] = {
-    "Latn": (_LATIN, "A-Za-zÀ-ÖØ-öø-ɏ\u1e00-\u1eff"),
-    "Arab": (_ARABIC, "\u0620-\u064a\u066e-\u06d3\u06fa-\u06ff\u0750-\u077f\ufb50-\ufdff\ufe70-\ufefe"),
-    "Cyrl": (("ru",), "\u0400-\u052f"),
-    "Hang": (("ko",), "\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff"),
-    "Deva": (("hi",), "\u0904-\u0939\u0958-\u0961\u0970-\u097f"),
-    "Beng": (("bn",), "\u0985-\u09b9\u09ce\u09dc-\u09e1\u09f0\u09f1"),
-    "Telu": (("te",), "\u0c05-\u0c39\u0c58-\u0c61"),
+_CODES = {
+    script: tuple(code for code, language in LANGUAGES.items() if language.script == script)
+    for script in SCRIPTS
 }
-_LETTERS = {script: re.compile(f"[{letters}]") for script, (_, letters) in _SCRIPTS.items()}
+_LETTERS = {name: re.compile(f"[{script.letters}{script.forms}]") for name, script in SCRIPTS.items()}
+_COMMON_WORDS = {code: frozenset(language.words.split()) for code, language in LANGUAGES.items()}
 _WORD = re.compile(r"[^\W\d_]+(?:['’\u200c][^\W\d_]+)*")
 _ADDRESS = re.compile(r"https?://\S+|www\.\S+|[\w.+-]+@[\w-]+\.[\w.]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """What a text seems to be written in.
+    """What a text, a passage or a question seems to be written in.
 
     Attributes:
-        code: ISO 639-1 code, always one of the 14; ``en`` where nothing speaks for any.
+        code: ISO 639-1 code; from ``detect`` always one of the 14, ``en`` where nothing speaks for any.
         confidence: estimated probability that ``code`` is right, given that it is one of the 14; 0.0 for a
             text without letters of their scripts.
     """
@@ -74,7 +68,7 @@ def detect(text: str) -> Detection:
     script = other if counts[other] >= _SHARE * sum(counts.values()) else "Latn"
     share = min(1.0, counts[script] / max(letters, 1))
     certain = 0.99 if share > 0.5 else 0.5 + 0.98 * share / 2
-    codes = _SCRIPTS[script][0]
+    codes = _CODES[script]
     if len(codes) == 1:
         return Detection(codes[0], round(certain, 4))
     code, probability = _weigh(sample.lower(), script)
@@ -83,14 +77,15 @@ def detect(text: str) -> Detection:
 
 def _weigh(text: str, script: str) -> tuple[str, float]:
     """Return the likeliest language of a script for a lower-case text, and its probability."""
-    codes = _SCRIPTS[script][0]
+    codes = _CODES[script]
     pattern, scores = _LETTERS[script], [0.0] * len(codes)
     for word, count in Counter(_WORD.findall(text)).items():
         if pattern.search(word):
             for index, value in enumerate(_score_word(word, script)):
                 scores[index] += count * value
     for index, code in enumerate(codes):
-        scores[index] += sum(nats for letter, nats in LETTERS.get(code, {}).items() if letter in text)
+        own = LANGUAGES[code].letters
+        scores[index] += sum(nats for letters, nats in own for letter in letters if letter in text)
     best = max(scores)
     weights = [math.exp(score - best) for score in scores]
     index = scores.index(best)
@@ -100,37 +95,30 @@ def _weigh(text: str, script: str) -> tuple[str, float]:
 @lru_cache(maxsize=65536)
 def _score_word(word: str, script: str) -> tuple[float, ...]:
     """Return how much a word speaks for each language of a script, in nats."""
-    codes, profiles = _SCRIPTS[script][0], _profiles(script)
+    codes, evidence = _CODES[script], _evidence(script)
     scores = [0.0] * len(codes)
     for part in re.split("['’\u200c]", word[:60]):
         padded = f" {part} "
         for size in (1, 2, 3):
             for start in range(len(padded) - size + 1):
-                evidence = profiles.get(padded[start : start + size])
-                if evidence:
-                    for index, value in enumerate(evidence):
-                        scores[index] += value
+                for index, value in enumerate(evidence.get(padded[start : start + size], ())):
+                    scores[index] += value
+    plain = word.replace("’", "'")
     return tuple(
-        score + _WORD_NATS * (word.replace("’", "'") in WORDS[code])
-        for code, score in zip(codes, scores, strict=True)
+        score + _WORD_NATS * (plain in _COMMON_WORDS[code]) for code, score in zip(codes, scores, strict=True)
     )
 
 
 @cache
-def _profiles(script: str) -> dict[str, tuple[float, ...]]:
-    """Return the log-probability of each n-gram in each language of a script, from langdetect's profiles."""
-    import langdetect
+def _evidence(script: str) -> dict[str, tuple[float, ...]]:
+    """Return how much each n-gram speaks for each language of a script, in nats."""
+    from langdetect import PROFILES_DIRECTORY, DetectorFactory
 
-    folder = Path(langdetect.__file__).parent / "profiles"
-    codes = _SCRIPTS[script][0]
-    grams: dict[str, list[float]] = {}
-    for index, code in enumerate(codes):
-        profile = json.loads((folder / code).read_text(encoding="utf-8"))
-        for gram, count in profile["freq"].items():
-            row = grams.setdefault(gram, [0.0] * len(codes))
-            row[index] = count / profile["n_words"][len(gram) - 1]
+    factory = DetectorFactory()
+    profiles = Path(PROFILES_DIRECTORY)
+    factory.load_json_profile([(profiles / code).read_text(encoding="utf-8") for code in _CODES[script]])
     return {
-        gram: tuple(math.log(_SMOOTHING + value) / _TEMPERATURE for value in row)
-        for gram, row in grams.items()
+        gram: tuple(math.log(_SMOOTHING + value) / _TEMPERATURE for value in probabilities)
+        for gram, probabilities in factory.word_lang_prob_map.items()
         if gram.strip()
     }

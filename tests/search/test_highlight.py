@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from search.snippets import Candidate, best_sentences, plan_sentences
 
 if TYPE_CHECKING:
-    from conftest import WordModel
+    from tests.app.conftest import WordModel
 
 
 def mark(model: WordModel, question: str, *passages: Candidate) -> list[str | None]:
