@@ -80,7 +80,7 @@ class Settings(BaseSettings):
 
     def location(self) -> IndexLocation:
         """Return where the index is; nothing is opened yet."""
-        from store.location import open_location
+        from store import open_location
 
         return open_location(
             self.data,
