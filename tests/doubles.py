@@ -362,3 +362,12 @@ def fill(store: MemoryStore, model: WordModel, samples: Sequence[Sample] = SAMPL
         chunks = chunks_of(sample)
         store.upsert(chunks, model.embed_documents([chunk.text for chunk in chunks]))
     return store
+
+
+def indexed(folder: Path, model: WordModel) -> MemoryLocation:
+    """Make an index of the samples with a model."""
+    location = MemoryLocation(folder)
+    info = location.build(schema_of(model))
+    fill(location.stores[info.name], model)
+    location.switch(info)
+    return location
