@@ -3,7 +3,7 @@
 Usage: python benchmarks/search_latency.py [--chunks 10000 --chunks 100000] [--model PATH] [--output FOLDER]
 
 Chunks are sentences of samples/ put together anew with a fixed seed, four to a chunk and ten chunks to a
-document, embedded by the model and stored by the owner process as the indexer does. Questions are pieces of
+document, embedded by the model and stored by the daemon as the indexer does. Questions are pieces of
 sentences, each asked once, so that nothing is answered from a cache. The server is a process of its own,
 and each size has a store of its own. Memory is the resident set; start-up runs from the command to the
 first ready answer of /readyz.
