@@ -105,7 +105,7 @@ class _Encoder(pickle.Pickler):
         if isinstance(value, StoreError):
             return _error, (type(value), value.message, value.hint)
         if isinstance(value, np.ndarray):
-            array = np.ascontiguousarray(value)
+            array = np.ascontiguousarray(value, "<u4" if value.dtype.kind == "u" else "<f4")
             return _array, (array.tobytes(), array.dtype.str, array.shape)
         return NotImplemented
 
