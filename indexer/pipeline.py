@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from indexer.errors import ManifestDamaged, UsageError
 from indexer.extract import EXTRACTORS, Registry
@@ -20,12 +21,14 @@ from indexer.plan import make_plan
 from indexer.reader import Reader
 from indexer.report import Observer, Problem, Report
 from indexer.session import Model, Session
-from indexer.text.language import LanguageFinder
 from indexer.walk import Rejected, Walk, is_within, resolve_roots, show_path, walk
 from indexer.writer import Writer, forget, reconcile
 from lusifer.embedder import DEFAULT_MODEL
 from store.errors import FingerprintMismatch, StoreDamaged, StoreError, StoreOutdated
 from store.location import CollectionInfo, IndexLocation
+
+if TYPE_CHECKING:
+    from indexer.text.language import LanguageFinder
 
 
 @dataclass(frozen=True, slots=True)
