@@ -16,13 +16,14 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from lusifer.checkpoints.load import is_published
 from lusifer.checkpoints.own import (
     CONFIG,
     TOKENIZER,
     backbone_file,
     checkpoint_folder,
+    is_published,
     read_config,
+    read_json,
     read_table,
 )
 from lusifer.checkpoints.published import (
@@ -30,14 +31,13 @@ from lusifer.checkpoints.published import (
     PROMPTS,
     longest_input,
     read_backbone,
-    read_published,
 )
 from lusifer.config import ConnectorConfig, EncoderConfig, LanguageModelConfig, ModelConfig, Prompts
 from lusifer.embedder import DEFAULT_FOLDER, DEFAULT_MODEL
 from lusifer.errors import CheckpointError, ConfigError
 from lusifer.model import Connector, LanguageModel, Lusifer, TokenHead, UniversalEncoder, build_projection
 from lusifer.tokenization import load_tokenizer
-from lusifer.torch_backend import load_model
+from lusifer.torch_backend import load_checkpoint
 from lusifer.train.stages.lora import add_lora, set_trainable
 from lusifer.train.stages.settings import StageConfig
 
@@ -209,15 +209,10 @@ def open_checkpoint(name: str, dtype: torch.dtype) -> Built:
         ConfigError: it is a folded table, which cannot be trained further as a whole.
     """
     folder = DEFAULT_FOLDER if name == DEFAULT_MODEL else checkpoint_folder(name)
-    data = json.loads(backbone_file(folder, str(folder), CONFIG).read_text(encoding="utf-8"))
-    if is_published(data):
-        published, config = read_published(folder, data)
-        path = backbone_file(folder, published.universal_learner_name_or_path, TOKENIZER)
-        return Built(load_model(folder, config, published, _CPU, dtype), load_tokenizer(path))
-    config = read_config(folder)
-    if config.folded:
+    if not is_published(read_json(folder / CONFIG)) and read_config(folder).folded:
         raise ConfigError(f"{folder} is a folded table", hint="name it as model.encoder instead")
-    return Built(load_model(folder, config, None, _CPU, dtype), load_tokenizer(folder / TOKENIZER))
+    whole = load_checkpoint(folder, _CPU, dtype)
+    return Built(whole.model, whole.tokenizer)
 
 
 def open_encoder(name: str, dtype: torch.dtype) -> EncoderPart:
