@@ -23,8 +23,7 @@ from lusifer.errors import ConfigError
 from lusifer.model import Connector, LanguageModel, Lusifer, UniversalEncoder, pad, pool
 from lusifer.sentence_transformers import read_layout
 from lusifer.tokenization import encode, load_tokenizer
-from lusifer.train.stages.lora import add_lora, set_trainable
-from lusifer.train.stages.model import EncoderPart, pretrained
+from lusifer.train.stages.model import EncoderPart, add_lora, pretrained, set_trainable
 from lusifer.train.stages.settings import LoraSettings
 
 #: Tokens in a batch, padding included.

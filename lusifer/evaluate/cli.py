@@ -8,17 +8,19 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lusifer.errors import ConfigError, DataError
+from lusifer.errors import ConfigError, DataError, needs_extra
 
 if TYPE_CHECKING:
     from lusifer.evaluate.benchmark.catalogue import Catalogue
     from lusifer.evaluate.benchmark.scores import Outcome
+    from lusifer.evaluate.retrieval import Scorer, System
 
 _EXTRA = "pip install 'lusifer-search[evaluate]'"
 _HUB_SECONDS = 10.0
@@ -49,7 +51,7 @@ def retrieval(
     """Sentence retrieval, questions to paragraphs and mixed pools, without any network."""
     from lusifer.evaluate.datasets import read_parallel, read_questions
     from lusifer.evaluate.report import describe_run, to_markdown, write_results
-    from lusifer.evaluate.retrieval import measure, open_system
+    from lusifer.evaluate.retrieval import measure
 
     sentences, questions = read_parallel(data / "sib200.jsonl"), read_questions(data / "mlqa")
     measured = []
@@ -63,6 +65,33 @@ def retrieval(
     typer.echo(to_markdown(results))
     for path in write_results(results, out, stem):
         _say(f"wrote {path}")
+
+
+def open_system(name: str | None, scorers: Mapping[str, Callable[[], Scorer]]) -> System:
+    """Open what is to be measured: one of ``scorers``, a sentence-transformers folder, or one of our models.
+
+    Args:
+        name: of a scorer, a folder, or what ``Embedder.load`` takes.
+        scorers: systems without vectors by name; opened when they are asked for.
+
+    Raises:
+        LusiferError: there is no such system, or it cannot be read.
+    """
+    from lusifer.evaluate.retrieval import System
+
+    if name is not None and name in scorers:
+        scorer = scorers[name]()
+        return System(name, scorer.fingerprint, scorer)
+    if name is not None and (Path(name) / "modules.json").is_file():
+        with needs_extra("models", f"the model {name}"):
+            from lusifer.sentence_transformers import SentenceTransformer
+
+        model = SentenceTransformer(Path(name))
+        return System(model.name, model.fingerprint, model)
+    from lusifer.embedder import Embedder
+
+    embedder = Embedder.load(name)
+    return System(embedder.name, embedder.fingerprint, embedder)
 
 
 @app.command()

@@ -5,15 +5,13 @@ Takes anything that embeds texts or scores passages, gives plain numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lusifer.errors import needs_extra
 from lusifer.evaluate.datasets import ParallelSentences, QuestionAnswering
 
 Matrix = NDArray[np.float32]
@@ -53,31 +51,6 @@ class System:
     name: str
     fingerprint: str
     retriever: Encoder | Scorer
-
-
-def open_system(name: str | None, scorers: Mapping[str, Callable[[], Scorer]]) -> System:
-    """Open what is to be measured: one of ``scorers``, a sentence-transformers folder, or one of our models.
-
-    Args:
-        name: of a scorer, a folder, or what ``Embedder.load`` takes.
-        scorers: systems without vectors by name; opened when they are asked for.
-
-    Raises:
-        LusiferError: there is no such system, or it cannot be read.
-    """
-    if name is not None and name in scorers:
-        scorer = scorers[name]()
-        return System(name, scorer.fingerprint, scorer)
-    if name is not None and (Path(name) / "modules.json").is_file():
-        with needs_extra("models", f"the model {name}"):
-            from lusifer.sentence_transformers import SentenceTransformer
-
-        model = SentenceTransformer(Path(name))
-        return System(model.name, model.fingerprint, model)
-    from lusifer.embedder import Embedder
-
-    embedder = Embedder.load(name)
-    return System(embedder.name, embedder.fingerprint, embedder)
 
 
 def measure(

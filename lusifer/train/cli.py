@@ -42,9 +42,8 @@ def mini(
         import torch
 
         from lusifer.train.mini.corpus import write_quick_data
-        from lusifer.train.mini.export import export_mini
         from lusifer.train.mini.recipe import RECIPES, Recipe
-        from lusifer.train.mini.trainer import train_mini
+        from lusifer.train.mini.trainer import export_mini, train_mini
 
     if threads is not None:
         torch.set_num_threads(threads)

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lusifer.errors import DataError
-from lusifer.evaluate.cli import app
+from lusifer.evaluate.cli import app, open_system
 from lusifer.evaluate.datasets import (
     ParallelSentences,
     QuestionAnswering,
@@ -25,7 +25,6 @@ from lusifer.evaluate.retrieval import (
     mixed_pool,
     ndcg_at,
     nearest_centroid,
-    open_system,
     question_retrieval,
     ranks,
     recall_at,

@@ -21,7 +21,6 @@ from lusifer.train.cli import app
 from lusifer.train.losses import all_pairs_loss, teacher_loss
 from lusifer.train.mini.batches import Sampler, gather
 from lusifer.train.mini.corpus import Overlap, Pair, clean, hash_key, normalise_key, read_tsv
-from lusifer.train.mini.export import export_mini, weigh_tokens, whitening
 from lusifer.train.mini.prepare import (
     Side,
     drop_some_accents,
@@ -31,10 +30,9 @@ from lusifer.train.mini.prepare import (
     without_accents,
 )
 from lusifer.train.mini.recipe import RECIPES, Recipe
-from lusifer.train.mini.table import RowAdam, encode
-from lusifer.train.mini.teacher import TeacherVectors
+from lusifer.train.mini.table import RowAdam, TeacherVectors, encode
 from lusifer.train.mini.tokenizer import build_normalizer, train_tokenizer
-from lusifer.train.mini.trainer import train_mini
+from lusifer.train.mini.trainer import export_mini, train_mini, weigh_tokens, whitening
 from lusifer.train.run import learning_rate
 
 PARALLEL = Path(__file__).parents[1] / "data" / "parallel.jsonl"

@@ -15,7 +15,7 @@ from lusifer.model import Lusifer, TokenHead
 from lusifer.train.losses import ContrastiveLoss
 from lusifer.train.stages.collate import AlignmentBatch, AlignmentModel
 from lusifer.train.stages.export import published_names
-from lusifer.train.stages.lora import add_lora
+from lusifer.train.stages.model import add_lora
 from lusifer.train.stages.settings import LoraSettings
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden-tiny"
