@@ -21,7 +21,7 @@ from common.languages import CODES
 from indexer.errors import ExtractionFailed
 from indexer.text.encoding import decode
 from indexer.text.language import LanguageFinder
-from lusifer.detection import Detection, detect
+from lusifer.detection import Detection, detect, detect_any
 
 Sentences = list[dict[str, str]]
 
@@ -42,6 +42,7 @@ ENCODINGS = {
 }
 WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 FILE = 5
+SOME = 100
 
 
 def measure(sentences: Sentences, words: int | None) -> dict[str, object]:
@@ -72,6 +73,16 @@ def measure(sentences: Sentences, words: int | None) -> dict[str, object]:
         "microseconds_per_text": round(seconds / len(judged) * 1e6, 1),
         "reliability": reliability,
     }
+
+
+def measure_any(sentences: Sentences, words: int | None) -> dict[str, float]:
+    """Return how often langdetect itself, which chooses among 55 languages, is right, by language."""
+    accuracy = {}
+    for code in CODES:
+        texts = [row[code] if words is None else " ".join(row[code].split()[:words]) for row in sentences]
+        found = [detect_any(text) for text in texts]
+        accuracy[code] = sum(item is not None and item.code == code for item in found) / len(found)
+    return accuracy
 
 
 def join(sentences: Sentences, code: str, size: int) -> list[str]:
@@ -172,6 +183,12 @@ def to_markdown(report: dict[str, object]) -> str:
         reliability = result["reliability"]
         assert isinstance(reliability, list)
         lines += [f"| {name} | {r['confidence']} | {r['texts']} | {r['right']:.3f} |" for r in reliability]
+    others: dict[str, dict[str, float]] = report["langdetect"]  # type: ignore[assignment]
+    lines += ["", f"langdetect itself, among its 55 languages, on {SOME} sentences:", ""]
+    lines += [f"| text | {' | '.join(CODES)} | mean |", "|---" * (len(CODES) + 2) + "|"]
+    for name, row in others.items():
+        cells = " | ".join(f"{row[code]:.3f}" for code in CODES)
+        lines.append(f"| {name} | {cells} | {sum(row.values()) / len(row):.3f} |")
     passages: dict[str, dict[str, float]] = report["passages"]  # type: ignore[assignment]
     lines += ["", "Sentences as passages, by the language of their document:", ""]
     lines += [f"| share | {' | '.join(CODES)} |", "|---" * (len(CODES) + 1) + "|"]
@@ -206,6 +223,7 @@ def main() -> None:
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "sentences": len(sentences),
         "results": {name: measure(sentences, words) for name, words in LENGTHS.items()},
+        "langdetect": {name: measure_any(sentences[:SOME], words) for name, words in LENGTHS.items()},
         "passages": measure_passages(sentences),
         "encodings": measure_encodings(sentences),
     }

@@ -7,12 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-
-class QueryLanguage(BaseModel):
-    """The language a question is taken to be in."""
-
-    code: str = Field(description="ISO 639-1 code.", examples=["en"])
-    confidence: float = Field(ge=0, le=1, description="How sure the detection is; 1 if the sender said it.")
+from lusifer.detection import Detection
 
 
 class DocumentRef(BaseModel):
@@ -61,7 +56,7 @@ class SearchResult(BaseModel):
     """The answer to a question."""
 
     query: str
-    language: QueryLanguage
+    language: Detection = Field(description="Of the question; sure if the sender said it.")
     total: int = Field(description="Documents found, all pages together.")
     good_match: bool = Field(
         description="Whether the best document of all pages is likely about what was asked; if not, nothing "

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from lusifer.detection import detect
+from lusifer.detection import Detection, detect
 from search.ranking import Asked, Calibration, Evidence, fusion_for, never_rising, score, weak_below
 from search.request import SearchRequest
-from search.result import DocumentRef, Facets, Hit, Passage, QueryLanguage, SearchResult
+from search.result import DocumentRef, Facets, Hit, Passage, SearchResult
 from search.snippets import choose_sentences
 from store.types import HEADING_SEPARATOR, Answer, Chunk, DocumentHits, Query, ScoredChunk, Store, Vector
 
@@ -92,12 +92,12 @@ def search(
     )
 
 
-def query_language(request: SearchRequest) -> QueryLanguage:
+def query_language(request: SearchRequest) -> Detection:
     """Detect the language of a question, or believe the sender."""
     if request.query_language:
-        return QueryLanguage(code=request.query_language, confidence=1.0)
-    detection = detect(request.text)
-    return QueryLanguage(code=detection.code, confidence=round(min(1.0, detection.confidence), 3))
+        return Detection(request.query_language, 1.0)
+    found = detect(request.text)
+    return Detection(found.code, round(found.confidence, 3))
 
 
 def document_ref(chunk: Chunk) -> DocumentRef:

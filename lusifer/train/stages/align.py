@@ -9,8 +9,7 @@ import torch
 from torch import nn
 from transformers import MistralModel
 
-from lusifer.checkpoints.hub import backbone_file
-from lusifer.checkpoints.own import TOKENIZER
+from lusifer.checkpoints.own import TOKENIZER, backbone_file
 from lusifer.errors import ConfigError
 from lusifer.tokenization import load_tokenizer
 from lusifer.train.run import Report, seed_all

@@ -13,14 +13,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from lusifer.checkpoints.hub import backbone_file, checkpoint_folder
 from lusifer.checkpoints.load import is_published
-from lusifer.checkpoints.own import CONFIG, TOKENIZER, WEIGHTS, map_tensors, read_config
+from lusifer.checkpoints.own import (
+    CONFIG,
+    TOKENIZER,
+    backbone_file,
+    checkpoint_folder,
+    read_config,
+    read_table,
+)
 from lusifer.checkpoints.published import (
     PADDING,
     PROMPTS,
@@ -291,10 +296,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _folded(folder: Path, config: ModelConfig, dtype: torch.dtype) -> EncoderPart:
     """Make an encoder of a folded table, whose rows are already those of the whole pipeline."""
-    tensors = map_tensors(folder / WEIGHTS)
-    table = np.asarray(tensors["table"], np.float32)
-    if "scale" in tensors:
-        table = table * np.asarray(tensors["scale"], np.float32)[:, None]
+    table = read_table(folder)
     encoder = EncoderConfig("token_table", *table.shape)
     module = UniversalEncoder(encoder)
     assert module.table is not None
