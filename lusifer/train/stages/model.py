@@ -5,7 +5,6 @@ Encoder and language model come from folders, hub ids or checkpoints; what is ne
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -229,7 +228,7 @@ def open_encoder(name: str, dtype: torch.dtype) -> EncoderPart:
         ConfigError: it is another kind of model.
     """
     folder = _checkpoint(name)
-    if folder is not None and not is_published(_config(folder)):
+    if folder is not None and not is_published(read_json(folder / CONFIG)):
         config = read_config(folder)
         if config.folded:
             return _folded(folder, config, dtype)
@@ -276,17 +275,8 @@ def open_language_model(name: str, dtype: torch.dtype) -> LanguageModelPart:
 def _checkpoint(name: str) -> Path | None:
     """Return the folder of a name that is a LUSIFER checkpoint; None for a bare backbone."""
     folder = DEFAULT_FOLDER if name == DEFAULT_MODEL else backbone_file(_HERE, name, CONFIG).parent
-    data = _config(folder)
+    data = read_json(folder / CONFIG)
     return folder if is_published(data) or "format" in data else None
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}", hint="copy the file again") from error
-    return data if isinstance(data, dict) else {}
 
 
 def _folded(folder: Path, config: ModelConfig, dtype: torch.dtype) -> EncoderPart:
