@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -104,6 +104,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} is not a JSON object", hint="copy the file again")
     return data
+
+
+def is_published(data: Mapping[str, Any]) -> bool:
+    """Tell whether a ``config.json`` is of the published format."""
+    return "universal_learner_name_or_path" in data
 
 
 def read_config(folder: Path) -> ModelConfig:

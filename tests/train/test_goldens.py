@@ -103,7 +103,8 @@ def test_contrastive_losses_and_gradients(case: dict[str, Any]) -> None:
         assert rep.grad is not None
         expected = torch.tensor(case[f"grad_{name}"])
         scale = float(expected.abs().max())
-        torch.testing.assert_close(rep.grad, expected, rtol=1e-3, atol=1e-5 * scale)
+        # Its terms are about as large as 1; where they cancel, little is left but their rounding.
+        torch.testing.assert_close(rep.grad, expected, rtol=1e-3, atol=1e-6 + 1e-5 * scale)
 
 
 @CONTRAST

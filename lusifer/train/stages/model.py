@@ -5,7 +5,6 @@ Encoder and language model come from folders, hub ids or checkpoints; what is ne
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,13 +16,14 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from lusifer.checkpoints.load import is_published
 from lusifer.checkpoints.own import (
     CONFIG,
     TOKENIZER,
     backbone_file,
     checkpoint_folder,
+    is_published,
     read_config,
+    read_json,
     read_table,
 )
 from lusifer.checkpoints.published import (
@@ -31,14 +31,13 @@ from lusifer.checkpoints.published import (
     PROMPTS,
     longest_input,
     read_backbone,
-    read_published,
 )
 from lusifer.config import ConnectorConfig, EncoderConfig, LanguageModelConfig, ModelConfig, Prompts
 from lusifer.embedder import DEFAULT_FOLDER, DEFAULT_MODEL
 from lusifer.errors import CheckpointError, ConfigError
 from lusifer.model import Connector, LanguageModel, Lusifer, TokenHead, UniversalEncoder, build_projection
 from lusifer.tokenization import load_tokenizer
-from lusifer.torch_backend import load_model
+from lusifer.torch_backend import load_checkpoint
 from lusifer.train.stages.settings import LoraSettings, StageConfig
 
 #: Adapter names of the published checkpoint.
@@ -215,15 +214,10 @@ def open_checkpoint(name: str, dtype: torch.dtype) -> Built:
         ConfigError: it is a folded table, which cannot be trained further as a whole.
     """
     folder = DEFAULT_FOLDER if name == DEFAULT_MODEL else checkpoint_folder(name)
-    data = json.loads(backbone_file(folder, str(folder), CONFIG).read_text(encoding="utf-8"))
-    if is_published(data):
-        published, config = read_published(folder, data)
-        path = backbone_file(folder, published.universal_learner_name_or_path, TOKENIZER)
-        return Built(load_model(folder, config, published, _CPU, dtype), load_tokenizer(path))
-    config = read_config(folder)
-    if config.folded:
+    if not is_published(read_json(folder / CONFIG)) and read_config(folder).folded:
         raise ConfigError(f"{folder} is a folded table", hint="name it as model.encoder instead")
-    return Built(load_model(folder, config, None, _CPU, dtype), load_tokenizer(folder / TOKENIZER))
+    whole = load_checkpoint(folder, _CPU, dtype)
+    return Built(whole.model, whole.tokenizer)
 
 
 def open_encoder(name: str, dtype: torch.dtype) -> EncoderPart:
@@ -234,7 +228,7 @@ def open_encoder(name: str, dtype: torch.dtype) -> EncoderPart:
         ConfigError: it is another kind of model.
     """
     folder = _checkpoint(name)
-    if folder is not None and not is_published(_config(folder)):
+    if folder is not None and not is_published(read_json(folder / CONFIG)):
         config = read_config(folder)
         if config.folded:
             return _folded(folder, config, dtype)
@@ -281,17 +275,8 @@ def open_language_model(name: str, dtype: torch.dtype) -> LanguageModelPart:
 def _checkpoint(name: str) -> Path | None:
     """Return the folder of a name that is a LUSIFER checkpoint; None for a bare backbone."""
     folder = DEFAULT_FOLDER if name == DEFAULT_MODEL else backbone_file(_HERE, name, CONFIG).parent
-    data = _config(folder)
+    data = read_json(folder / CONFIG)
     return folder if is_published(data) or "format" in data else None
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}", hint="copy the file again") from error
-    return data if isinstance(data, dict) else {}
 
 
 def _folded(folder: Path, config: ModelConfig, dtype: torch.dtype) -> EncoderPart:
