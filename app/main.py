@@ -16,14 +16,13 @@ from starlette.types import Lifespan
 from app import program_version
 from app.api.openapi import DescribedApp
 from app.api.routes import api_router, health_router
-from app.auth import Access
 from app.embeddings.routes import alone_router, embeddings_router
 from app.embeddings.service import EmbeddingLimits, EmbeddingService
 from app.log import RequestLog
 from app.pages import ROUTERS
 from app.pages.rendering import Pages, StaticFolder
 from app.problems import add_problem_handlers, program_names
-from app.security import BrowserHeaders, Guard, check_binding, public_paths
+from app.security import Access, BrowserHeaders, Guard, check_binding, public_paths
 from app.settings import Settings
 from app.state import AppState
 from lusifer.embedder import TextEmbedder

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from indexer.extract import Registry, default_registry
+from indexer.extract import EXTRACTORS, Registry
 from indexer.pipeline import Indexer, Options
 from indexer.report import Report
 from indexer.settings import ModelChoice, Settings
@@ -71,7 +71,7 @@ class Clock:
 
 def read_sentences(folder: Path) -> dict[str, list[str]]:
     """Collect the sentences of a folder's documents by language."""
-    registry, languages = default_registry(), LanguageFinder()
+    registry, languages = Registry(EXTRACTORS), LanguageFinder()
     found: dict[str, list[str]] = defaultdict(list)
     listed = walk(resolve_roots([folder]), accepts=registry.accepts, max_bytes=10**8)
     for source in listed.files:
@@ -132,7 +132,7 @@ def index(docs: Path, data: Path, model: str | None, clock: Clock) -> tuple[Repo
         return store
 
     location.open = open_measured  # type: ignore[method-assign]
-    registry = Registry(default_registry().extractors)
+    registry = Registry(EXTRACTORS)
     clock.watch(registry, "extract", "read")
     languages = LanguageFinder()
     for method in ("of_document", "of_passage"):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexer.errors import ManifestDamaged, UsageError
-from indexer.extract import Registry, default_registry
+from indexer.extract import EXTRACTORS, Registry
 from indexer.manifest import Manifest, Record
 from indexer.plan import make_plan
 from indexer.reader import Reader
@@ -24,7 +24,7 @@ from indexer.text.language import LanguageFinder
 from indexer.walk import Rejected, Walk, is_within, resolve_roots, show_path, walk
 from indexer.writer import Writer, forget, reconcile
 from lusifer.embedder import DEFAULT_MODEL
-from store.errors import FingerprintMismatch, StoreDamaged, StoreError, StoreMissing, StoreOutdated
+from store.errors import FingerprintMismatch, StoreDamaged, StoreError, StoreOutdated
 from store.location import CollectionInfo, IndexLocation
 
 
@@ -66,7 +66,7 @@ class Indexer:
         self._choose_model = choose_model
         self._options = options or Options()
         self._observer = observer or Observer()
-        self._registry = self._options.registry or default_registry()
+        self._registry = self._options.registry or Registry.with_plugins(EXTRACTORS)
 
     def run(self, paths: Sequence[Path] = (), *, rebuild: bool = False) -> Report:
         """Index what is new or changed under the paths and remove what is gone.
@@ -111,13 +111,10 @@ class Indexer:
             UsageError: nothing below a path is indexed.
             StoreMissing: nothing is indexed.
         """
-        current = self._location.current()
-        if current is None:
-            raise StoreMissing("nothing is indexed", hint="index a folder: lusifer index PATH")
         removed = 0
         with (
-            Manifest.open(self._location.manifest_folder(current)) as manifest,
-            closing(self._location.open(current)) as store,
+            closing(self._location.open()) as store,
+            Manifest.open(self._location.manifest_folder(store.info)) as manifest,
         ):
             for path in map(show_path, (path.expanduser().resolve() for path in paths)):
                 records = manifest.under(path)

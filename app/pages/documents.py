@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from app.pages.query import PageQuery
 from app.pages.rendering import common_root, get_pages, language_of, short_path
+from app.pages.search import PageQuery
 from app.state import StateDep
 from common.languages import Language
 from search.documents import DocumentText, list_documents, read_document

@@ -8,9 +8,8 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.auth import COOKIE, Access
 from app.pages.rendering import get_pages
-from app.security import PUBLIC
+from app.security import COOKIE, PUBLIC, Access
 
 router = APIRouter(include_in_schema=False)
 

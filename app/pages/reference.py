@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
-from app.pages.query import PageQuery
 from app.pages.rendering import get_pages
+from app.pages.search import PageQuery
 from app.security import PUBLIC
 
 router = APIRouter(include_in_schema=False)

@@ -1,22 +1,27 @@
-"""``GET /``: the search page, and a result as it shows it: hits, facets, filters, pages."""
+"""``GET /``: the search page: what its address says, and a result as it shows it.
+
+Lenient where a person edits an address by hand, strict where the search is.
+"""
 
 from __future__ import annotations
 
 import math
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
+from starlette.datastructures import QueryParams
 from starlette.responses import HTMLResponse
 
-from app.pages.query import PAGE_SIZE, PageQuery
 from app.pages.rendering import common_root, get_pages, language_of, short_path
 from app.problems import Problem, describe
 from app.state import StateDep
 from common.languages import Language
 from search.documents import Inventory, take_inventory
 from search.errors import RequestError
+from search.request import SearchRequest
 from search.result import Hit, Passage, SearchResult
 from search.snippets import Excerpt, excerpt_passage
 from store.errors import StoreError, StoreMissing
@@ -24,9 +29,106 @@ from store.types import HEADING_SEPARATOR
 
 router = APIRouter(include_in_schema=False)
 
+PAGE_SIZE = 10
+
 #: Characters shown of a document's best passage, and of its other ones.
 _FIRST_BUDGET, _OTHER_BUDGET = 420, 220
 _MOST_FOLDERS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """A search page's address.
+
+    Attributes:
+        q: the question.
+        languages: languages to keep.
+        folder: folder to keep.
+        since: earliest day of change, ``YYYY-MM-DD`` or empty.
+        until: latest day of change.
+        qlang: language of the question; empty to detect it.
+        page: number of the page, from 1.
+    """
+
+    q: str = ""
+    languages: tuple[str, ...] = ()
+    folder: str = ""
+    since: str = ""
+    until: str = ""
+    qlang: str = ""
+    page: int = 1
+
+    @classmethod
+    def read(cls, parameters: QueryParams) -> PageQuery:
+        """Read an address."""
+        page = parameters.get("page", "1")
+        return cls(
+            q=parameters.get("q", "").strip(),
+            languages=tuple(dict.fromkeys(code for code in parameters.getlist("language") if code)),
+            folder=parameters.get("folder", "").strip(),
+            since=parameters.get("since", "").strip(),
+            until=parameters.get("until", "").strip(),
+            qlang=parameters.get("qlang", "").strip(),
+            page=max(1, int(page)) if page.isdecimal() and len(page) < 6 else 1,
+        )
+
+    @property
+    def filtered(self) -> bool:
+        """Whether anything but the question narrows the answer."""
+        return bool(self.languages or self.folder or self.since or self.until)
+
+    def address(self, **changes: object) -> str:
+        """The address of this page with some parts changed; it starts at the first page again."""
+        changed = replace(self, **{"page": 1, **changes})  # type: ignore[arg-type]
+        pairs = [("q", changed.q)]
+        pairs += [("language", code) for code in changed.languages]
+        pairs += [
+            (name, value)
+            for name, value in (
+                ("folder", changed.folder),
+                ("since", changed.since),
+                ("until", changed.until),
+                ("qlang", changed.qlang),
+                ("page", str(changed.page) if changed.page > 1 else ""),
+            )
+            if value
+        ]
+        return f"/?{urlencode(pairs)}"
+
+    def toggled(self, code: str) -> str:
+        """The address with a language added, or removed if it is there."""
+        kept = tuple(other for other in self.languages if other != code)
+        return self.address(languages=kept if code in self.languages else (*kept, code))
+
+    def as_request(self) -> SearchRequest:
+        """The question to the search service.
+
+        Raises:
+            RequestError: a day is no day.
+        """
+        return SearchRequest(
+            text=self.q,
+            languages=self.languages,
+            folder=self.folder or None,
+            modified_from=_day(self.since, "since"),
+            modified_to=_day(self.until, "until", days=1),
+            limit=PAGE_SIZE,
+            offset=(self.page - 1) * PAGE_SIZE,
+            query_language=self.qlang or None,
+        )
+
+
+def _day(text: str, parameter: str, *, days: int = 0) -> float | None:
+    """Start of a day in UTC, or the last moment before the start of a later one."""
+    if not text:
+        return None
+    try:
+        start = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise RequestError(
+            "The day has to look like 2026-01-31", parameter=parameter, hint="Or leave it empty."
+        ) from None
+    return (start + timedelta(days=days)).timestamp() - (0.001 if days else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

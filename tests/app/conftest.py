@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from app.main import create_app
 from app.settings import Settings
 from search.index import SearchIndex
-from tests.doubles import SAMPLES, MemoryLocation, MemoryStore, Sample, WordModel, fill, schema_of
+from tests.doubles import SAMPLES, MemoryLocation, MemoryStore, Sample, WordModel, indexed
 
 ClientMaker = Callable[..., TestClient]
 
@@ -24,11 +24,7 @@ def model() -> WordModel:
 @pytest.fixture
 def location(model: WordModel, tmp_path: Path) -> MemoryLocation:
     """An index of the samples."""
-    location = MemoryLocation(tmp_path)
-    info = location.build(schema_of(model))
-    fill(location.open(info), model)
-    location.switch(info)
-    return location
+    return indexed(tmp_path, model)
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ class TestKey:
         import time
 
         later = time.time() + 3601
-        monkeypatch.setattr("app.auth.time.time", lambda: later)
+        monkeypatch.setattr("app.security.time.time", lambda: later)
         session = locked.cookies["lusifer_session"]
         assert locked.get(SEARCH, headers={"cookie": f"lusifer_session={session}"}).status_code == 401
 

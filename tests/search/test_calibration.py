@@ -14,12 +14,9 @@ from app.cli.main import cli
 from lusifer import Embedder
 from lusifer.errors import ConfigError, DataError
 from lusifer.evaluate.datasets import ParallelSentences, QuestionAnswering, Questions
-from search.calibration.fit import calibrate, gather_pools, write_calibration
-from search.calibration.lexical import LexicalIndex
-from search.calibration.logistic import fit_growing, fit_logistic, sigmoid
-from search.calibration.pools import Passages, Pool
+from search.calibration.fit import calibrate, expit, first_hits, fit_growing, probability, write_calibration
+from search.calibration.pools import LexicalIndex, Passages, Pool, gather_pools
 from search.calibration.report import measure, to_markdown
-from search.calibration.scores import first_hits, probability
 from search.calibration.weights import bias, chance_coverage, fused, positions, quality
 from search.ranking import Asked, Calibration, Evidence, FusionWeights, score
 from store.fusion import FusionParameters, fuse
@@ -131,19 +128,35 @@ def test_measures_by_hand() -> None:
     assert first_hits(pool, weights, most=1).known == pytest.approx(np.array([[0.9, 0.6, 0.0, 0.0]]))
 
 
-def test_logistic_regression_finds_what_made_the_data() -> None:
+def test_logistic_regression_finds_what_made_the_data_and_lets_evidence_only_speak_for_an_answer() -> None:
     random = np.random.default_rng(0)
     rows = np.c_[np.ones(20000), random.standard_normal((20000, 2))]
-    answers = random.random(20000) < sigmoid(rows @ np.array([-1.0, 2.0, -0.5]))
-    ones, free = np.ones(20000), np.zeros(3)
-    assert fit_logistic(rows, answers, ones, free) == pytest.approx([-1.0, 2.0, -0.5], abs=0.08)
-    growing = fit_growing(rows, answers, ones, free, np.array([False, True, True]))
+    ones = np.ones(20000)
+    answers = random.random(20000) < expit(rows @ np.array([-1.0, 2.0, 0.5]))
+    assert fit_growing(rows, answers, ones) == pytest.approx([-1.0, 2.0, 0.5], abs=0.08)
+    answers = random.random(20000) < expit(rows @ np.array([-1.0, 2.0, -0.5]))
+    growing = fit_growing(rows, answers, ones)
     assert growing[2] == 0.0
     assert growing[1] > 1.5
-    pulled = fit_logistic(rows, answers, ones, np.array([0.0, 1e6, 1e6]))
-    assert np.abs(pulled[1:]).max() < 0.05
-    apart = fit_logistic(rows[:2], np.array([True, False]), ones[:2], free)
+    apart = fit_growing(rows[:2], np.array([True, False]), ones[:2])
     assert np.isfinite(apart).all(), "separable data have no finite optimum"
+
+
+def test_a_fit_is_the_one_that_calibrated_the_shipped_model(calibration: Calibration) -> None:
+    """Recorded with the Newton steps that fitted the numbers in ``lusifer/mini/config.json``."""
+    recorded = {
+        "fusion": {"own": 0.5, "other": 0.2, "handicap": {"en": 0.0307, "ar": 0.0264, "ko": 0.0347}},
+        "own": [-29.7653, 0.0, 4.0218, 31.477, 1.7634],
+        "other": [-6.1512, 28.2852, 0.0, 0.0, 0.0],
+        "pairs": {"ar-en": -0.0834, "ar-ko": 0.334, "en-ar": 0.0884, "ko-ar": 0.0803, "ko-en": -0.5131},
+    }
+    found = calibration.to_dict()
+    assert found["fusion"]["own"] == recorded["fusion"]["own"]
+    assert found["fusion"]["other"] == recorded["fusion"]["other"]
+    assert found["fusion"]["handicap"] == pytest.approx(recorded["fusion"]["handicap"], abs=2e-3)
+    for name in ("own", "other"):
+        assert list(found["score"][name].values()) == pytest.approx(recorded[name], rel=0.02, abs=0.02)
+    assert found["score"]["pairs"] == pytest.approx(recorded["pairs"], abs=0.02)
 
 
 def test_calibrating_is_never_below_words_alone_and_keeps_mixed_pools_fair(
