@@ -24,7 +24,7 @@ from indexer.text.language import LanguageFinder
 from indexer.walk import Rejected, Walk, is_within, resolve_roots, show_path, walk
 from indexer.writer import Writer, forget, reconcile
 from lusifer.embedder import DEFAULT_MODEL
-from store.errors import FingerprintMismatch, StoreDamaged, StoreError, StoreMissing, StoreOutdated
+from store.errors import FingerprintMismatch, StoreDamaged, StoreError, StoreOutdated
 from store.location import CollectionInfo, IndexLocation
 
 
@@ -111,13 +111,10 @@ class Indexer:
             UsageError: nothing below a path is indexed.
             StoreMissing: nothing is indexed.
         """
-        current = self._location.current()
-        if current is None:
-            raise StoreMissing("nothing is indexed", hint="index a folder: lusifer index PATH")
         removed = 0
         with (
-            Manifest.open(self._location.manifest_folder(current)) as manifest,
-            closing(self._location.open(current)) as store,
+            closing(self._location.open()) as store,
+            Manifest.open(self._location.manifest_folder(store.info)) as manifest,
         ):
             for path in map(show_path, (path.expanduser().resolve() for path in paths)):
                 records = manifest.under(path)

@@ -46,6 +46,10 @@ _CODES = {
     for script in SCRIPTS
 }
 _LETTERS = {name: re.compile(f"[{script.letters}{script.forms}]") for name, script in SCRIPTS.items()}
+_OWN_LETTERS = {
+    code: {letter: nats for letters, nats in language.letters for letter in letters}
+    for code, language in LANGUAGES.items()
+}
 _COMMON_WORDS = {code: frozenset(language.words.split()) for code, language in LANGUAGES.items()}
 _WORD = re.compile(r"[^\W\d_]+(?:['’\u200c][^\W\d_]+)*")
 _ADDRESS = re.compile(r"https?://\S+|www\.\S+|[\w.+-]+@[\w-]+\.[\w.]+")
@@ -90,8 +94,7 @@ def _weigh(text: str, script: str) -> tuple[str, float]:
             for index, value in enumerate(_score_word(word, script)):
                 scores[index] += count * value
     for index, code in enumerate(codes):
-        own = LANGUAGES[code].letters
-        scores[index] += sum(nats for letters, nats in own for letter in letters if letter in text)
+        scores[index] += sum(nats for letter, nats in _OWN_LETTERS[code].items() if letter in text)
     best = max(scores)
     weights = [math.exp(score - best) for score in scores]
     index = scores.index(best)

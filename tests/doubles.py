@@ -96,6 +96,12 @@ class MemoryStore:
     writes: int = 0
     #: Called before each write: raises to let a process die there.
     before_write: Callable[[], None] = lambda: None
+    name: str = "memory"
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def info(self) -> CollectionInfo:
+        return CollectionInfo(self.name, self.id, self.schema)
 
     @property
     def chunks(self) -> dict[str, Chunk]:
@@ -225,8 +231,8 @@ class MemoryLocation:
             return self.infos[self.building_name]
         number = sum(info.schema == schema for info in self.infos.values())
         name = self.building_name = f"{schema.fingerprint}-{number}"
-        self.infos[name] = CollectionInfo(name, uuid.uuid4().hex, schema)
-        self.stores[name] = MemoryStore(schema)
+        self.stores[name] = MemoryStore(schema, name=name)
+        self.infos[name] = self.stores[name].info
         return self.infos[name]
 
     def switch(self, info: CollectionInfo) -> None:

@@ -1,7 +1,7 @@
 """Cut a document's text into passages of at most so many model tokens, on the best bounds there are.
 
 Sections end at top-level headings, passages at paragraphs and sentences (Unicode's rules, by
-semantic-text-splitter). The passages tile the text. Must not know files, vectors or the store.
+semantic-text-splitter). The passages tile the text.
 """
 
 from __future__ import annotations

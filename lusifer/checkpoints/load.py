@@ -13,8 +13,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lusifer.checkpoints.hub import backbone_file, checkpoint_folder
-from lusifer.checkpoints.own import CONFIG, TOKENIZER, WEIGHTS, fingerprint, read_config, read_json
+from lusifer.checkpoints.own import (
+    CONFIG,
+    TOKENIZER,
+    WEIGHTS,
+    backbone_file,
+    checkpoint_folder,
+    fingerprint,
+    read_config,
+    read_json,
+)
 from lusifer.config import ModelConfig, PromptKind
 from lusifer.errors import needs_extra
 from lusifer.static import StaticTable

@@ -1,7 +1,4 @@
-"""Read the offline evaluation sets: parallel sentences with topics, and questions with paragraphs.
-
-Knows two file layouts. Must not know models or metrics.
-"""
+"""Read the offline evaluation sets: parallel sentences with topics, and questions with paragraphs."""
 
 from __future__ import annotations
 

@@ -21,9 +21,8 @@ from tokenizers import Tokenizer
 from common.languages import CODES
 from lusifer.checkpoints.own import write_static
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
-from store import open_location
+from store import IndexLocation, open_location
 from store.errors import StoreError
-from store.location import IndexLocation
 from store.types import Chunk
 
 pytestmark = pytest.mark.e2e

@@ -1,7 +1,4 @@
-"""Draw training batches from prepared pair sets: which set, which rows, as flat token arrays.
-
-Knows prepared arrays and a recipe's shares. Must not know models or losses.
-"""
+"""Draw training batches from prepared pair sets: which set, which rows, as flat token arrays."""
 
 from __future__ import annotations
 

@@ -1,18 +1,19 @@
-"""Train the Unigram tokenizer of lusifer-mini and say how it normalises text.
-
-Takes strings, gives a ``tokenizers.Tokenizer``.
-"""
+"""The Unigram tokenizer of lusifer-mini: how it normalises text, and its training."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import Unigram
 
 from common.languages import OPTIONAL_MARKS, SPELLINGS, ZEROS
-from lusifer.errors import TrainingError
+from lusifer.errors import TrainingError, needs_extra
+from lusifer.train.mini.corpus import TRANSLATED, find_tsv, read_tsv
 
 PAD, UNK = "<pad>", "<unk>"
 
@@ -66,12 +67,8 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary: int, threads: int = 2) 
     Raises:
         TrainingError: the sample is too small for the vocabulary asked for.
     """
-    try:
+    with needs_extra("train", "training a tokenizer"):
         import sentencepiece
-    except ImportError as error:
-        raise TrainingError(
-            "sentencepiece is not installed", hint="install the extra: pip install 'lusifer-search[train]'"
-        ) from error
     normalizer, splitter = build_normalizer(), build_pre_tokenizer()
     words = (
         " ".join(
@@ -120,3 +117,32 @@ def _convert(
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = splitter
     return tokenizer
+
+
+def make_tokenizer(folder: Path, path: Path, *, vocabulary: int, per_language: int, seed: int) -> Tokenizer:
+    """Load the tokenizer at ``path``, or train it from the data folder and save it there."""
+    if not path.is_file():
+        texts = _sample_texts(folder, per_language=per_language, seed=seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        train_tokenizer(texts, vocabulary=vocabulary).save(str(path))
+    return Tokenizer.from_file(str(path))
+
+
+def _sample_texts(folder: Path, *, per_language: int, seed: int) -> Iterator[str]:
+    """Yield a sample for the tokenizer, balanced over languages: sentences, words, passages.
+
+    English is met thirteen times as the other side, so each file gives a sixth as much of it.
+    """
+    for language in TRANSLATED:
+        for stem, share in ((language, 1.0), (f"{language}.words", 0.5)):
+            path = find_tsv(folder / "train", stem)
+            if path is None:
+                continue
+            pairs = list(read_tsv(path))
+            random.Random(f"{seed} {stem}").shuffle(pairs)
+            wanted = int(per_language * share)
+            yield from (pair.right for pair in pairs[:wanted])
+            yield from (pair.left for pair in pairs[: wanted // 6])
+        path = find_tsv(folder / "asym", f"{language}-{language}")
+        if path is not None:
+            yield from (pair.right for pair in islice(read_tsv(path), per_language // 10))

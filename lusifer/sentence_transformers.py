@@ -1,7 +1,7 @@
-"""Read a sentence-transformers folder with plain transformers, to measure it beside our models.
+"""Read a sentence-transformers folder with plain transformers: to measure such a model, or to learn from it.
 
-Knows the folder's layout: a transformer, pooling over its tokens, perhaps normalisation. Must not know
-what is measured. Vectors are always of unit length, so that a dot product is a cosine.
+A folder holds a transformer, pooling over its tokens, perhaps normalisation. Vectors are always of unit
+length, so that a dot product is a cosine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from transformers import AutoModel, AutoTokenizer
 
 from lusifer.errors import DataError
 
-_BATCH = 64
 _POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 _KNOWN = ("Transformer", "Pooling", "Normalize")
 
@@ -53,7 +52,7 @@ def read_layout(folder: Path) -> Layout:
     strange = sorted(set(parts) - set(_KNOWN))
     if strange or not {"Transformer", "Pooling"} <= set(parts):
         raise DataError(
-            f"{folder} is made of {', '.join(parts)}", hint=f"models of {', '.join(_KNOWN)} can be measured"
+            f"{folder} is made of {', '.join(parts)}", hint=f"models of {', '.join(_KNOWN)} can be read"
         )
     root = parts["Transformer"]
     longest = int(_json(root / "sentence_bert_config.json").get("max_seq_length") or 512)
@@ -67,21 +66,33 @@ class SentenceTransformer:
 
     Args:
         folder: holds ``modules.json``.
+        dtype: number format to compute in.
+        longest: texts are cut there, if the model does not cut them before; None for the model's own limit.
+        batch: texts in one forward pass.
 
     Raises:
         DataError: the folder cannot be read, or has a part other than the three above.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        longest: int | None = None,
+        batch: int = 64,
+    ) -> None:
         layout = read_layout(folder)
-        root, self._pooling = layout.transformer, layout.pooling
-        self._longest, self._prompts = layout.longest, layout.prompts
+        root, self._pooling, self._prompts = layout.transformer, layout.pooling, layout.prompts
+        self._longest = min(layout.longest, longest or layout.longest)
+        self._batch = batch
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(root, local_files_only=True)
-            self._model = AutoModel.from_pretrained(root, local_files_only=True, dtype=torch.float32).eval()
+            self._model = AutoModel.from_pretrained(root, local_files_only=True, dtype=dtype).eval()
         except (OSError, ValueError) as error:
             raise DataError(f"the model in {folder} cannot be read: {error}", hint="copy it again") from error
         self.name = folder.resolve().name
+        self.dimensions: int = self._model.config.hidden_size
         self.fingerprint = _fingerprint(root)
 
     def embed_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -94,10 +105,10 @@ class SentenceTransformer:
 
     @torch.inference_mode()
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
-        vectors = np.empty((len(texts), self._model.config.hidden_size), np.float32)
+        vectors = np.empty((len(texts), self.dimensions), np.float32)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-        for start in range(0, len(order), _BATCH):
-            rows = order[start : start + _BATCH]
+        for start in range(0, len(order), self._batch):
+            rows = order[start : start + self._batch]
             tokens = self._tokenizer(
                 [texts[row] for row in rows],
                 padding=True,
@@ -105,7 +116,7 @@ class SentenceTransformer:
                 max_length=self._longest,
                 return_tensors="pt",
             )
-            hidden = self._model(**tokens).last_hidden_state
+            hidden = self._model(**tokens).last_hidden_state.float()
             mask = tokens["attention_mask"][:, :, None].to(hidden.dtype)
             pooled = hidden[:, 0] if self._pooling == "cls" else (hidden * mask).sum(1) / mask.sum(1)
             vectors[rows] = functional.normalize(pooled, dim=1).numpy()
@@ -126,7 +137,7 @@ def _pooling(folder: Path) -> str:
     if len(chosen) != 1 or chosen[0] not in _POOLINGS:
         raise DataError(
             f"{folder} pools by {', '.join(chosen) or 'nothing'}",
-            hint="models that pool by mean or cls can be measured",
+            hint="models that pool by mean or cls can be read",
         )
     return _POOLINGS[chosen[0]]
 

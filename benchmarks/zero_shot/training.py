@@ -1,7 +1,5 @@
 """The two stages, for an English model that is an encoder: what is imitated, what is told apart.
 
-Must not know files, variants or evaluation.
-
 Alignment in the paper makes a frozen language model say a text that reaches it through encoder and connector
 only. A sentence encoder says nothing: it has no token head. What it can give back of a text is how it reads
 it, so that is what is reconstructed here, with the English model frozen, in two parts:
@@ -17,27 +15,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 from torch.optim import AdamW, Optimizer, SparseAdam
 
+from benchmarks.zero_shot.data import AlignmentData, PairData, Rows
+from lusifer.config import configuration
 from lusifer.errors import TrainingError
 from lusifer.model import Lusifer, pad
 from lusifer.train.losses import ContrastiveLoss
-from lusifer.train.stages.lora import LoraSettings
-from lusifer.train.stages.settings import OptimiserSettings
-from lusifer.train.stages.trainer import learning_rate, seed_all
-
-Report = Callable[[str], None]
-Rows = list[list[int]]
+from lusifer.train.run import SEED, Report, learning_rate, seed_all
+from lusifer.train.stages.settings import LoraSettings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class ZeroShotSettings:
     """What decides a run's result, besides data and models.
 
@@ -54,17 +51,17 @@ class ZeroShotSettings:
         lora: of the English model, in stage 2.
     """
 
-    seed: int = 20250101
-    align_steps: int = 200
-    finetune_steps: int = 60
-    texts: int = 128
-    words: int = 2048
-    pairs: int = 64
-    align_rate: float = 2e-3
-    finetune_rate: float = 3e-4
+    seed: int = SEED
+    align_steps: PositiveInt = 200
+    finetune_steps: PositiveInt = 60
+    texts: PositiveInt = 128
+    words: PositiveInt = 2048
+    pairs: PositiveInt = 64
+    align_rate: NonNegativeFloat = 2e-3
+    finetune_rate: NonNegativeFloat = 3e-4
     masked: float = 0.1
-    characters: int = 120
-    passage_tokens: int = 64
+    characters: PositiveInt = 120
+    passage_tokens: PositiveInt = 64
     temperature: float = 0.05
     lora: LoraSettings = field(default_factory=LoraSettings)
 
@@ -73,35 +70,7 @@ class ZeroShotSettings:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Alignment:
-    """What stage 1 learns from.
-
-    Attributes:
-        rows: token ids of each text, on the encoder's side.
-        targets: the English model's own unit vector of each, ``(texts, dimensions)``.
-        words: tokens of the encoder, ``(words,)``, and ...
-        pieces: ... what the English model reads for them, ``(words, dimensions)``.
-        shares: how often each is drawn, ``(words,)``.
-    """
-
-    rows: Rows
-    targets: Tensor
-    words: NDArray[np.int64]
-    pieces: Tensor
-    shares: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """What stage 2 learns from: token ids of questions and passages; equal passages have equal labels."""
-
-    questions: Rows
-    passages: Rows
-    labels: NDArray[np.int64]
-
-
-def align(model: Lusifer, data: Alignment, settings: ZeroShotSettings, report: Report) -> list[float]:
+def align(model: Lusifer, data: AlignmentData, settings: ZeroShotSettings, report: Report) -> list[float]:
     """Run stage 1 on what learns in a model; return the loss of each step."""
     loss_of = ContrastiveLoss("cosine", settings.temperature)
     scale = data.pieces.square().mean()
@@ -124,7 +93,7 @@ def align(model: Lusifer, data: Alignment, settings: ZeroShotSettings, report: R
     return _learn(model, loss, settings.align_steps, settings.align_rate, settings.seed, report)
 
 
-def finetune(model: Lusifer, data: Pairs, settings: ZeroShotSettings, report: Report) -> list[float]:
+def finetune(model: Lusifer, data: PairData, settings: ZeroShotSettings, report: Report) -> list[float]:
     """Run stage 2, with the batch's other texts as negatives; return the loss of each step."""
     loss_of = ContrastiveLoss("cosine", settings.temperature)
     passages = [row[: settings.passage_tokens] for row in data.passages]
@@ -182,12 +151,11 @@ def _learn(
     optimisers: list[Optimizer] = [AdamW(dense, rate, weight_decay=0.01)]
     if table is not None and table.requires_grad:
         optimisers.append(SparseAdam([table], rate))
-    schedule = OptimiserSettings(learning_rate=rate)
     losses = []
     for step in range(steps):
         seed_all(seed, step)
         for group in (group for optimiser in optimisers for group in optimiser.param_groups):
-            group["lr"] = learning_rate(step, steps, schedule)
+            group["lr"] = learning_rate(step, steps, peak=rate, warmup=0.1)
         value = loss(step)
         if not torch.isfinite(value):
             raise TrainingError(f"at step {step + 1} the loss is {float(value)}", hint="lower the rate")
