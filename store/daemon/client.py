@@ -7,7 +7,6 @@ harm, so when the daemon dies the same request goes to its successor.
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 import sys
 import threading
@@ -42,7 +41,6 @@ _R = TypeVar("_R")
 #: How long a daemon may take to come up; opening a large store happens later, when it is asked for.
 START_SECONDS = 60.0
 _NOBODY = (*CONNECTION_ERRORS, UnpicklingError, ValueError, KeyError)
-_PAUSE = 0.05
 SERVER = ["-m", "store.daemon.server"]
 
 
@@ -95,64 +93,43 @@ def _greet(files: DaemonFiles) -> tuple[Connection, int] | None:
 
 
 def _start(files: DaemonFiles) -> tuple[Connection, int]:
-    deadline = time.monotonic() + START_SECONDS
-    status = _spawn(files, deadline)
-    if status != "ready":
-        reason = (status.removeprefix("error ") or _last_words(files.log)).rstrip(".")
+    status = _spawn(files)
+    found = _greet(files) if status == "ready" else None
+    if found is None:
+        reason = status.removeprefix("error ") or _last_words(files.log)
         raise StoreUnavailable(
-            f"The store's daemon for {files.data} could not start: {reason}",
+            f"The store's daemon for {files.data} could not start: {reason.rstrip('.')}",
             hint=f"Its log is {files.log}.",
         )
-    while time.monotonic() < deadline:
-        found = _greet(files)
-        if found is not None:
-            return found
-        time.sleep(_PAUSE)
-    raise StoreUnavailable(
-        f"The store's daemon for {files.data} started but does not answer",
-        hint=f"Its log is {files.log}.",
-    )
+    return found
 
 
-def _spawn(files: DaemonFiles, deadline: float) -> str:
+def _spawn(files: DaemonFiles) -> str:
     """Start a daemon that outlives us and is nobody's child; return the line it reports, empty if it died."""
-    reading, writing = os.pipe()
+    # The shell's job is to end at once, so that the daemon is adopted by init and leaves no zombie.
+    command = ["/bin/sh", "-c", '"$0" "$@" &', sys.executable, "-P", *SERVER, *_idle_seconds()]
     try:
         with files.log.open("ab") as log:
             os.chmod(log.fileno(), 0o600)  # noqa: PTH101 - the open file, not whatever has its name
-            # The shell's job is to end at once, so that the daemon is adopted by init and leaves no zombie.
-            command = ["/bin/sh", "-c", '"$0" "$@" &', sys.executable, "-P"]
-            subprocess.run(
-                [
-                    *command,
-                    *SERVER,
-                    "--data",
-                    str(files.data),
-                    "--status-fd",
-                    str(writing),
-                    *_idle_seconds(),
-                ],
+            done = subprocess.run(
+                [*command, "--data", str(files.data)],
                 check=True,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=subprocess.PIPE,
                 stderr=log,
                 cwd="/",
                 env=_environment(),
                 start_new_session=True,
-                pass_fds=(writing,),
+                timeout=START_SECONDS,
             )
+    except subprocess.TimeoutExpired:
+        return "it does not say that it is ready"
     except (OSError, subprocess.CalledProcessError) as error:
-        os.close(reading)
         raise StoreUnavailable(
             f"The store's daemon for {files.data} could not be started ({error})",
             hint="Check that the data folder can be written to.",
         ) from error
-    finally:
-        os.close(writing)
-    try:
-        return _read_line(reading, deadline)
-    finally:
-        os.close(reading)
+    return done.stdout.decode(errors="replace").strip()
 
 
 def _idle_seconds() -> list[str]:
@@ -165,17 +142,6 @@ def _environment() -> dict[str, str]:
     root = str(Path(__file__).resolve().parents[2])
     path = os.environ.get("PYTHONPATH")
     return os.environ | {"PYTHONPATH": os.pathsep.join([root, path] if path else [root])}
-
-
-def _read_line(descriptor: int, deadline: float) -> str:
-    content = b""
-    while not content.endswith(b"\n"):
-        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-        part = os.read(descriptor, 4096) if ready else b""
-        if not part:
-            break
-        content += part
-    return content.decode(errors="replace").strip()
 
 
 def _last_words(log: Path) -> str:

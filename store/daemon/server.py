@@ -274,7 +274,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="store.daemon.server", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
     parser.add_argument("--idle-seconds", default=str(IDLE_SECONDS), help="how long to stay without clients")
-    parser.add_argument("--status-fd", type=int, help="where to say that it is ready, or why not")
     options = parser.parse_args(arguments)
     files = DaemonFiles(options.data)
     os.umask(0o077)
@@ -287,11 +286,11 @@ def main(arguments: list[str] | None = None) -> int:
         daemon = Daemon(files, index, idle_seconds)
     except (HintedError, OSError, ValueError) as error:
         _logger.error("cannot start: %s", error)
-        _report(options.status_fd, f"error {error}")
+        _report(f"error {error}")
         return 1
     signal.signal(signal.SIGTERM, lambda _number, _frame: daemon.stop())
     _logger.info("ready, pid %d, protocol %s", os.getpid(), PROTOCOL)
-    _report(options.status_fd, "ready")
+    _report("ready")
     try:
         daemon.serve()
         index.close()
@@ -308,11 +307,11 @@ def _log_to(path: Path) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
-def _report(descriptor: int | None, line: str) -> None:
-    if descriptor is not None:
-        with suppress(OSError):  # whoever started us is gone; others may come
-            os.write(descriptor, f"{line}\n".encode())
-        os.close(descriptor)
+def _report(line: str) -> None:
+    """Say on the standard output that we are ready, or why not; who started us reads until it is closed."""
+    with suppress(OSError):  # they are gone; others may come
+        os.write(1, f"{line}\n".encode())
+    os.dup2(2, 1)
 
 
 if __name__ == "__main__":

@@ -29,84 +29,12 @@ from uuid import UUID, uuid4
 import numpy as np
 import qdrant_edge as edge
 
-from store.edge.integrity import SAMPLES, Sample, State, StateFile, damaged, verify
+from store.edge.folder import State, StateFile, damaged
+from store.edge.integrity import SAMPLES, take_sample, verify
 from store.engine import ALL_POINTS, Condition, Probe, Ranked, Record
 from store.errors import DiskFull, InvalidRequest, StoreError
 from store.points import DENSE, INDEXES, LEXICAL, Points
 from store.types import Between, CollectionInfo, FacetField, OneOf, Schema, Term, Vector
-
-# Our points, conditions and schema in Qdrant Edge's words, and its points in ours.
-
-
-_Condition: TypeAlias = edge.FieldCondition | edge.HasIdCondition | edge.Filter
-_Match: TypeAlias = edge.MatchValue | edge.MatchPrefix
-_IndexParams: TypeAlias = edge.KeywordIndexParams | edge.IntegerIndexParams | edge.FloatIndexParams
-
-_INDEX_PARAMS: dict[str, Callable[[], _IndexParams]] = {
-    "keyword": edge.KeywordIndexParams,
-    "prefix": lambda: edge.KeywordIndexParams(prefix=True),
-    "integer": lambda: edge.IntegerIndexParams(lookup=True, range=True),
-    "float": edge.FloatIndexParams,
-}
-
-
-def indexes() -> list[edge.UpdateOperation]:
-    """List the operations that index the payload."""
-    return [
-        edge.UpdateOperation.create_field_index(field, _INDEX_PARAMS[kind]())
-        for field, kind in INDEXES.items()
-    ]
-
-
-def shard_config(schema: Schema) -> edge.EdgeConfig:
-    # No quantisation: exact search at 100,000 chunks takes some 9 ms, and cosines stay what they are.
-    return edge.EdgeConfig(
-        vectors={DENSE: edge.EdgeVectorParams(schema.dimensions, edge.Distance.Cosine)},
-        sparse_vectors={LEXICAL: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
-        wal_enabled=True,
-    )
-
-
-def to_point(points: Points, row: int) -> edge.Point:
-    # An array converts twice as fast as a numpy row.
-    vectors: dict[str, Any] = {DENSE: array("f", points.dense[row].tobytes())}
-    indices, weights = points.lexical[row]
-    if len(indices):
-        vectors[LEXICAL] = edge.SparseVector(indices.tolist(), weights.tolist())
-    return edge.Point(points.ids[row], vectors, points.payloads[row])
-
-
-def to_query(probe: Probe) -> edge.Query:
-    if isinstance(probe.vector, tuple):
-        indices, weights = probe.vector
-        return edge.Query.Nearest(edge.SparseVector(indices.tolist(), weights.tolist()), using=LEXICAL)
-    return edge.Query.Nearest(cast("list[float]", array("f", probe.vector.tobytes())), using=DENSE)
-
-
-def to_record(point: Any) -> Record:
-    vectors = cast("dict[str, list[float]] | None", point.vector)
-    dense: Vector | None = np.array(vectors[DENSE], np.float32) if vectors else None
-    return Record(point.id, point.payload or {}, dense)
-
-
-def to_filter(condition: Condition) -> edge.Filter | None:
-    """Say a condition in the engine's words; None for everything."""
-    if condition.is_empty:
-        return None
-    must: list[Any] = [_to_condition(term) for term in condition.filter.terms()]
-    if condition.ids is not None:
-        must.append(edge.HasIdCondition(set(condition.ids)))
-    return edge.Filter(must=must, must_not=list(map(_to_condition, condition.exclusions())))
-
-
-def _to_condition(term: Term) -> _Condition:
-    if isinstance(term, OneOf):
-        return edge.FieldCondition(term.field, match=edge.MatchAny(cast("list[str]", list(term.values))))
-    if isinstance(term, Between):
-        return edge.FieldCondition(term.field, range=edge.RangeFloat(gte=term.least, lte=term.greatest))
-    matches: list[_Match] = [edge.MatchValue(term.itself), edge.MatchPrefix(term.prefix)]
-    return edge.Filter(should=[edge.FieldCondition(term.field, match=match) for match in matches])
-
 
 #: Up to so many matches every vector is compared.
 EXACT_MATCHES = 100_000
@@ -120,6 +48,17 @@ MINIMUM_FREE_DELETE = 64 * 2**20
 _FACET_VALUES = 1_000_000
 #: IDF over the points that are alive. By default those deleted since loading are counted, in half the time.
 _LIVE_IDF = edge.IdfParams(corpus=edge.Filter())
+
+_Condition: TypeAlias = edge.FieldCondition | edge.HasIdCondition | edge.Filter
+_Match: TypeAlias = edge.MatchValue | edge.MatchPrefix
+_IndexParams: TypeAlias = edge.KeywordIndexParams | edge.IntegerIndexParams | edge.FloatIndexParams
+
+_INDEX_PARAMS: dict[str, Callable[[], _IndexParams]] = {
+    "keyword": edge.KeywordIndexParams,
+    "prefix": lambda: edge.KeywordIndexParams(prefix=True),
+    "integer": lambda: edge.IntegerIndexParams(lookup=True, range=True),
+    "float": edge.FloatIndexParams,
+}
 
 
 def engine_version() -> str:
@@ -352,7 +291,7 @@ class EdgeEngine:
         records = self._samples()
         self._sampled = [str(record.id) for record in records]
         self._state.points = self.count(ALL_POINTS)
-        self._state.samples = {str(record.id): Sample.of(record) for record in records}
+        self._state.samples = {str(record.id): take_sample(record) for record in records}
         self._file.write(self._state)
         self._dirty = False
         self._unflushed = 0
@@ -421,3 +360,61 @@ def _disk_full(folder: Path, free: int) -> DiskFull:
         f"The disk that holds {folder} has {free // 2**20} MiB free, too little to write safely",
         hint=f"Free at least {MINIMUM_FREE // 2**20} MiB, or keep the index on another disk, and try again.",
     )
+
+
+def indexes() -> list[edge.UpdateOperation]:
+    """List the operations that index the payload."""
+    return [
+        edge.UpdateOperation.create_field_index(field, _INDEX_PARAMS[kind]())
+        for field, kind in INDEXES.items()
+    ]
+
+
+def shard_config(schema: Schema) -> edge.EdgeConfig:
+    # No quantisation: exact search at 100,000 chunks takes some 9 ms, and cosines stay what they are.
+    return edge.EdgeConfig(
+        vectors={DENSE: edge.EdgeVectorParams(schema.dimensions, edge.Distance.Cosine)},
+        sparse_vectors={LEXICAL: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+        wal_enabled=True,
+    )
+
+
+def to_point(points: Points, row: int) -> edge.Point:
+    # An array converts twice as fast as a numpy row.
+    vectors: dict[str, Any] = {DENSE: array("f", points.dense[row].tobytes())}
+    indices, weights = points.lexical[row]
+    if len(indices):
+        vectors[LEXICAL] = edge.SparseVector(indices.tolist(), weights.tolist())
+    return edge.Point(points.ids[row], vectors, points.payloads[row])
+
+
+def to_query(probe: Probe) -> edge.Query:
+    if isinstance(probe.vector, tuple):
+        indices, weights = probe.vector
+        return edge.Query.Nearest(edge.SparseVector(indices.tolist(), weights.tolist()), using=LEXICAL)
+    return edge.Query.Nearest(cast("list[float]", array("f", probe.vector.tobytes())), using=DENSE)
+
+
+def to_record(point: Any) -> Record:
+    vectors = cast("dict[str, list[float]] | None", point.vector)
+    dense: Vector | None = np.array(vectors[DENSE], np.float32) if vectors else None
+    return Record(point.id, point.payload or {}, dense)
+
+
+def to_filter(condition: Condition) -> edge.Filter | None:
+    """Say a condition in the engine's words; None for everything."""
+    if condition.is_empty:
+        return None
+    must: list[Any] = [_to_condition(term) for term in condition.filter.terms()]
+    if condition.ids is not None:
+        must.append(edge.HasIdCondition(set(condition.ids)))
+    return edge.Filter(must=must, must_not=list(map(_to_condition, condition.exclusions())))
+
+
+def _to_condition(term: Term) -> _Condition:
+    if isinstance(term, OneOf):
+        return edge.FieldCondition(term.field, match=edge.MatchAny(cast("list[str]", list(term.values))))
+    if isinstance(term, Between):
+        return edge.FieldCondition(term.field, range=edge.RangeFloat(gte=term.least, lte=term.greatest))
+    matches: list[_Match] = [edge.MatchValue(term.itself), edge.MatchPrefix(term.prefix)]
+    return edge.Filter(should=[edge.FieldCondition(term.field, match=match) for match in matches])

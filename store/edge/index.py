@@ -21,10 +21,10 @@ from store.edge.folder import (
     nothing_there,
     read_collections,
     read_current,
+    read_info,
     removed_folders,
     removed_name,
 )
-from store.edge.integrity import read_info
 from store.errors import StoreBusy, StoreDamaged, StoreError, StoreMissing
 from store.location import IndexBase, base_name, next_name
 from store.types import CollectionInfo, Schema

@@ -189,6 +189,13 @@ def test_similarity_and_lexical_score_are_known_for_every_hit(stores: Stores, ki
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_vectors_of_double_precision_are_taken(stores: Stores, kind: str) -> None:
+    vector = make_vectors(1, seed=3)[0]
+    answers = [stores[kind].search(Query(given, "library")) for given in (vector, vector.astype(np.float64))]
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_words_decide_between_equal_vectors(make_store: Callable[[str], Store], kind: str) -> None:
     store = make_store(kind)
     chunks = make_chunks(14, 1)

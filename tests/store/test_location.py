@@ -35,7 +35,9 @@ from store import (
     open_location,
 )
 from store.edge.index import EdgeIndex
+from store.points import INDEXES
 from store.server import index as server_index
+from store.server.engine import ServerEngine
 from store.server.index import ServerIndex
 
 # What the in-memory mode says of itself; a server does not.
@@ -454,6 +456,17 @@ def test_a_former_versions_collection_that_is_no_alias_keeps_its_name(
     for use in (folder_of("a").open, lambda: folder_of("a").build(NEW)):
         with pytest.raises(StoreOutdated, match="former version"):
             use()
+
+
+def test_what_was_killed_before_its_indexes_gets_them(
+    client: QdrantClient, folder_of: Callable[[str], ServerIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indexed: list[str] = []
+    monkeypatch.setattr(client, "create_payload_index", lambda _, field, __: indexed.append(field))
+    ServerEngine.create(client, f"docs--{'b' * 16}", NEW, ":memory:")
+    built = folder_of("a").build(NEW)
+    assert built.name == f"docs--{'b' * 16}"
+    assert set(indexed) == set(INDEXES)
 
 
 def test_two_programs_at_once_make_one_collection(

@@ -22,7 +22,7 @@ from store import (
     StoreUnavailable,
     open_location,
 )
-from store.server.calls import redact
+from store.server.engine import redact
 from store.server.index import ServerIndex
 
 pytestmark = pytest.mark.filterwarnings(
