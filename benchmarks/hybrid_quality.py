@@ -30,7 +30,7 @@ from lusifer.evaluate.datasets import read_parallel, read_questions
 from search.calibration.pools import gather_pools
 from search.calibration.report import measure, to_markdown
 from search.ranking import Calibration
-from search.request import SearchRequest
+from search.request import Limits, SearchRequest, check_request
 from search.result import SearchResult
 from search.service import search
 from store.types import Store
@@ -70,7 +70,8 @@ def measure_samples(model: Embedder, store: Store, foreign: list[str]) -> dict[s
     calibration = Calibration.read(model.calibration)
 
     def ask(text: str) -> SearchResult:
-        return search(store, model, SearchRequest(text=text, limit=10), calibration=calibration)
+        request = check_request(SearchRequest(text=text, limit=10), Limits())
+        return search(store, model, request, calibration=calibration)
 
     questions = read_sample_questions()
     answers = [ask(question.text) for question in questions]

@@ -94,6 +94,7 @@ class Language:
         letters: letters that, among the languages of its script, point to it, and what each is worth in nats.
         words: its commonest words, lower case; needed where a script has several languages.
         elisions: what is written before an apostrophe and is a word of its own (``l'eau``).
+        direction: the script's writing direction.
     """
 
     code: str
@@ -105,12 +106,11 @@ class Language:
     letters: tuple[tuple[str, float], ...] = ()
     words: str = field(default="", repr=False)
     elisions: str = ""
+    direction: Literal["ltr", "rtl"] = field(init=False, default="ltr")
 
-    @property
-    def direction(self) -> Literal["ltr", "rtl"]:
-        """Writing direction."""
-        script = SCRIPTS.get(self.script)
-        return script.direction if script else "ltr"
+    def __post_init__(self) -> None:
+        if (script := SCRIPTS.get(self.script)) is not None:
+            object.__setattr__(self, "direction", script.direction)
 
 
 #: Encodings from before Unicode, commonest first, and the log likelihood ratio a reading must win by over

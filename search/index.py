@@ -190,7 +190,7 @@ class SearchIndex:
         index = self._open
         if index is not None and index.info == info:
             return index
-        # Whoever comes while the next collection is opened is answered from the former.
+        # While the next collection is opened, other questions are answered from the former.
         if not self._changing.acquire(blocking=index is None):
             assert index is not None
             return index

@@ -1,6 +1,6 @@
 """The promise of the product on its own samples: the right document, in another language, end to end.
 
-The shipped model, the real index of ``samples/`` behind its owner process, the search as page and API use it.
+The shipped model, the real index of ``samples/`` behind its daemon, the search as page and API use it.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ _RESPONSES = {
 
 @api_router.get("/search", tags=["search"], summary="Search", responses=_RESPONSES)
 def search(parameters: Annotated[SearchParameters, Query()], state: StateDep) -> SearchResult:
-    """Find the documents that answer a question, whatever languages both are in."""
+    """Find the documents that answer a question, in any of the languages, whichever the question is in."""
     return state.index.search(parameters.as_request())
 
 

@@ -20,11 +20,14 @@ def calibrate(
 
     from lusifer.checkpoints.own import read_config
     from lusifer.embedder import Embedder
+    from lusifer.errors import needs_extra
     from lusifer.evaluate.datasets import read_parallel, read_questions
-    from search.calibration.fit import calibrate as fit
-    from search.calibration.fit import write_calibration
     from search.calibration.pools import gather_pools
-    from search.calibration.report import measure, to_markdown
+
+    with needs_extra("train", "calibrating a model"):
+        from search.calibration.fit import calibrate as fit
+        from search.calibration.fit import write_calibration
+        from search.calibration.report import measure, to_markdown
 
     read_config(model)  # before minutes of work for a folder that cannot take the result
     sentences, questions = read_parallel(data / "sib200.jsonl"), read_questions(data / "mlqa")

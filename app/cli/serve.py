@@ -40,14 +40,16 @@ def serve(
 ) -> None:
     """Serve the search page and the JSON API."""
     from app.log import configure_logging
-    from app.main import create_app
     from app.security import check_binding
     from app.settings import Settings
     from common.settings import load_settings
 
     settings = load_settings(Settings, data=data, host=host, port=port, log_format=log_format, model=model)
-    check_binding(settings)
+    check_binding(settings)  # before much is loaded for nothing
     configure_logging(settings.log_format)
+
+    from app.main import create_app
+
     index = settings.search_index()
     index.load_model()  # before anything is served: a wrong name ends the command with a clear message
     run_app(create_app(settings, index), settings)
@@ -64,7 +66,6 @@ def serve_embeddings(
     import warnings
 
     from app.log import configure_logging
-    from app.main import create_embedding_app
     from app.security import check_binding
     from app.settings import Settings
     from common.settings import load_settings
@@ -73,8 +74,11 @@ def serve_embeddings(
     settings = load_settings(
         Settings, host=host, port=port, log_format=log_format, model=model, device=device
     )
-    check_binding(settings)  # before a large model is loaded for nothing
+    check_binding(settings)
     configure_logging(settings.log_format)
+
+    from app.main import create_embedding_app
+
     # Each answer says which texts were cut; whose they are is not for the log.
     warnings.simplefilter("ignore", TruncationWarning)
     run_app(create_embedding_app(settings, settings.load_model()), settings)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from sklearn.linear_model import LogisticRegression
 
 from common.files import write_atomically
 from lusifer.checkpoints.own import CONFIG, read_config
@@ -197,8 +199,6 @@ def fit_growing(
     Where evidence seems to speak against an answer it is noise: the least useful is left out, and the rest
     fitted again.
     """
-    from sklearn.linear_model import LogisticRegression
-
     used = np.ones(rows.shape[1], np.bool_)
     growing = np.arange(rows.shape[1]) > 0
     while True:
@@ -239,7 +239,6 @@ def _fit_pairs(
 
 def _fit_offset(odds: NDArray[np.float64], right: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
     """Find what to add to known log-odds, with a penalty: where the likelihood's slope is none."""
-    from scipy.optimize import brentq
 
     def slope(offset: float) -> float:
         return float((weights * (right - expit(odds + offset))).sum() - _PAIR_PENALTY * offset)
