@@ -33,7 +33,7 @@ class AppState:
     def warm_up(self) -> None:
         """Open the index and use each part once: the first question is answered as fast as the next."""
         try:
-            self.index.search(SearchRequest("warm up", limit=1))
+            self.index.search(SearchRequest("warm up échauffement 준비 تحضير", limit=1))
         except HintedError as error:
             log.warning("%s", error)
 
