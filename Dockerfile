@@ -25,7 +25,7 @@ RUN if [ -n "$TORCH_INDEX" ]; then /venv/bin/pip install --index-url "$TORCH_IND
     && /venv/bin/pip install --constraint constraints.txt --requirement models.txt
 
 FROM libraries AS package
-COPY README.md LICENSE lusifer_search.py ./
+COPY README.md LICENSE hatch_build.py lusifer_search.py ./
 COPY common common
 COPY lusifer lusifer
 COPY store store

@@ -40,7 +40,7 @@ test: lint       ## Run the linters and all tests, offline
 	$(BIN)/python -m pytest
 
 test-fast: $(FULL) ## Run the tests that take seconds: all but the slow ones and those that drive a browser
-	$(BIN)/python -m pytest -m "not slow and not e2e"
+	$(BIN)/python -m pytest -m "not slow and not e2e" --ignore=tests/evaluate/test_benchmark_mteb.py
 
 lint: $(FULL)    ## Check style, types and the imports between packages
 	$(BIN)/ruff check .

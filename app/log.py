@@ -1,7 +1,7 @@
 """Log lines as text or JSON, with request ids, and one access line for each request.
 
-Lines carry the route, the status and the time. They must not carry a query string, a question, a document or
-a key: nothing that people search for or store is written at INFO.
+Lines carry the route, the status and the time, and no query string, question, document or key: nothing that
+people search for or store is written at INFO.
 """
 
 from __future__ import annotations

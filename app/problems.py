@@ -1,141 +1,67 @@
 """Say what went wrong: as application/problem+json (RFC 9457) to programs, as a page to browsers.
 
-Knows every kind of error that reaches HTTP. Must not let a traceback, a question or a key out.
+No traceback, question or key gets out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from app.cli.hints import remedy
+from common.errors import HintedError
 from lusifer.errors import LusiferError
+from search.errors import NotFoundError, RequestError
 from store.errors import StoreError, StoreMissing
 
-# What can go wrong in the application, as exceptions a person or a client can act on.
+#: HTTP status of each kind of refusal.
+REFUSALS = {
+    "host-malformed": 400,
+    "access-denied": 401,
+    "origin-refused": 403,
+    "model-not-served": 404,
+    "client-gone": 408,
+    "body-too-large": 413,
+    "host-refused": 421,
+    "overloaded": 429,
+}
 
 
-class AppError(Exception):
-    """A problem with a remedy: ``message`` says what happened to which object, ``hint`` what to do.
-
-    Attributes:
-        code: short name of the kind of problem, stable for clients.
-        status: the HTTP status it is answered with.
-    """
-
-    code: ClassVar[str] = "internal"
-    status: ClassVar[int] = 500
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"{self.message}. {self.hint}" if self.hint else self.message
-
-
-class ConfigurationError(AppError):
-    """Settings that cannot be served, or not safely."""
-
-    code = "configuration"
-
-
-class RequestError(AppError):
-    """A request its sender has to change.
+class RefusedError(HintedError):
+    """A request that is not answered.
 
     Attributes:
-        parameter: name of the parameter at fault.
-        limit: the bound that was passed, if there is one.
+        code: short name of the kind of refusal, one of ``REFUSALS``; stable for clients.
+        headers: headers of the answer.
     """
 
-    code = "invalid-request"
-    status = 422
-
-    def __init__(self, message: str, *, parameter: str, hint: str = "", limit: int | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, *, hint: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
-        self.parameter = parameter
-        self.limit = limit
+        self.code = code
+        self.headers = headers or {}
 
 
-class NotFoundError(AppError):
-    """Something that is not in the index."""
-
-    code = "not-found"
-    status = 404
-
-
-class ModelNotServedError(AppError):
-    """Vectors of another model than the one that is served."""
-
-    code = "model-not-served"
-    status = 404
-
-
-class OverloadedError(AppError):
-    """Too much is waiting already.
-
-    Attributes:
-        seconds: when to try again.
-    """
-
-    code = "overloaded"
-    status = 429
-
-    def __init__(self, message: str, *, hint: str = "", seconds: int = 1) -> None:
-        super().__init__(message, hint=hint)
-        self.seconds = seconds
-
-
-class ClientGoneError(AppError):
-    """Nobody waits for the answer any more."""
-
-    code = "client-gone"
-    status = 408
-
-
-class AccessDeniedError(AppError):
-    """No API key, or a wrong one."""
-
-    code = "access-denied"
-    status = 401
-
-
-class HostRefusedError(AppError):
-    """A Host header this server does not answer to."""
-
-    code = "host-refused"
-    status = 421
-
-
-class HostMissingError(HostRefusedError):
-    """A Host header that is absent or no host at all."""
-
-    code = "host-malformed"
-    status = 400
-
-
-class OriginRefusedError(AppError):
-    """A request made by a page of another site."""
-
-    code = "origin-refused"
-    status = 403
-
-
-class BodyTooLargeError(AppError):
-    """A request body above the limit."""
-
-    code = "body-too-large"
-    status = 413
-
+#: Code and HTTP status of each kind of error; the first that fits.
+_KINDS: tuple[tuple[type[HintedError], str, int], ...] = (
+    (RequestError, "invalid-request", 422),
+    (NotFoundError, "not-found", 404),
+    (StoreMissing, "nothing-indexed", 503),
+    (StoreError, "store", 503),
+    (LusiferError, "model", 503),
+    (HintedError, "internal", 500),
+)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -144,8 +70,6 @@ _OPENAI_PATH = "/v1/"
 
 #: Id of the request that is being answered, or ``-``.
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
-
-_PROGRAM_PATHS = ("/api/", "/v1/", "/healthz", "/readyz", "/openapi.json", "/static/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,19 +123,11 @@ class Problem:
 
 def describe(error: Exception) -> Problem:
     """Turn an exception that says what happened into a problem."""
-    if isinstance(error, RequestError):
-        entry: dict[str, Any] = {"parameter": error.parameter, "message": error.message}
-        if error.limit is not None:
-            entry["limit"] = error.limit
-        return Problem(error.code, error.status, error.message, error.hint, [entry])
-    if isinstance(error, AppError):
-        return Problem(error.code, error.status, error.message, error.hint, headers=_headers(error))
-    if isinstance(error, StoreMissing):
-        return Problem("nothing-indexed", 503, error.message, error.hint)
-    if isinstance(error, StoreError):
-        return Problem("store", 503, error.message, error.hint)
-    if isinstance(error, LusiferError):
-        return Problem("model", 503, error.message, error.hint)
+    if isinstance(error, RefusedError):
+        return Problem(error.code, REFUSALS[error.code], error.message, error.hint, headers=error.headers)
+    if isinstance(error, HintedError):
+        code, status = next((code, status) for kind, code, status in _KINDS if isinstance(error, kind))
+        return Problem(code, status, error.message, remedy(error), _parameters(error))
     if isinstance(error, HTTPException):
         return Problem("http", error.status_code, str(error.detail), headers=dict(error.headers or {}))
     if isinstance(error, RequestValidationError):
@@ -219,12 +135,11 @@ def describe(error: Exception) -> Problem:
     return Problem.internal()
 
 
-def _headers(error: AppError) -> dict[str, str]:
-    if isinstance(error, AccessDeniedError):
-        return {"WWW-Authenticate": 'Bearer realm="lusifer-search"'}
-    if isinstance(error, OverloadedError):
-        return {"Retry-After": str(error.seconds)}
-    return {}
+def _parameters(error: HintedError) -> list[dict[str, Any]]:
+    if not isinstance(error, RequestError):
+        return []
+    limit = {} if error.limit is None else {"limit": error.limit}
+    return [{"parameter": error.parameter, "message": error.message, **limit}]
 
 
 def _describe_validation(error: RequestValidationError) -> Problem:
@@ -253,10 +168,24 @@ def respond(request: Request, problem: Problem) -> Response:
 
 def wants_page(request: Request) -> bool:
     """Tell a browser that looks at pages, where there are any, from a program."""
-    path = request.scope["path"]
-    if getattr(request.app.state, "pages", None) is None:
+    state = request.app.state
+    if getattr(state, "pages", None) is None:
         return False
-    return "text/html" in request.headers.get("accept", "") and not path.startswith(_PROGRAM_PATHS)
+    is_program = _first_name(request.scope["path"]) in state.program_names
+    return "text/html" in request.headers.get("accept", "") and not is_program
+
+
+def program_names(routers: Iterable[APIRouter]) -> frozenset[str]:
+    """Return how addresses begin that programs ask: those in the OpenAPI document, and files."""
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    return frozenset(_first_name(route.path) for route in routes if route.include_in_schema) | {
+        "openapi.json",
+        "static",
+    }
+
+
+def _first_name(path: str) -> str:
+    return path.removeprefix("/").partition("/")[0]
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
@@ -266,5 +195,5 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 def add_problem_handlers(app: FastAPI) -> None:
     """Answer every expected kind of error with a problem."""
-    for kind in (AppError, StoreError, LusiferError, HTTPException, RequestValidationError):
+    for kind in (HintedError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer_error)

@@ -1,33 +1,31 @@
-"""Who may ask, from where: Host, Origin, API key, body size, and the headers that bind a browser.
+"""Who may ask, from where: API key, Host, Origin, body size, and the headers that bind a browser.
 
-Pure ASGI middleware, so that nothing is answered before it has passed. Must not know searches or documents.
+A browser that has shown the key once gets a cookie that proves so until it ends, without holding the key.
+Keys are compared in constant time, and neither logged nor repeated. ``Guard`` is ASGI middleware, so that
+nothing is answered before it has passed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import ipaddress
+import time
+from collections.abc import Iterable
 from urllib.parse import urlencode, urlsplit
 
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import Request, cookie_parser
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.auth import Access
-from app.problems import (
-    AccessDeniedError,
-    AppError,
-    BodyTooLargeError,
-    ConfigurationError,
-    HostMissingError,
-    HostRefusedError,
-    OriginRefusedError,
-    describe,
-    respond,
-    wants_page,
-)
+from app.problems import REFUSALS, RefusedError, describe, respond, wants_page
 from app.settings import Settings
+from common.settings import SettingsError
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; "
@@ -44,21 +42,30 @@ _HEADERS = {
 }
 #: Where many texts are sent at a time.
 _EMBEDDINGS_PATH = "/v1/embeddings"
-_PUBLIC_PATHS = ("/healthz", "/readyz", "/login", "/opensearch.xml")
+#: Tag of routes that need no key.
+PUBLIC = "public"
+COOKIE = "lusifer_session"
+_PURPOSE = b"lusifer-search session v1:"
 
 
 def check_binding(settings: Settings) -> None:
     """Refuse to be reachable from other machines without a key.
 
     Raises:
-        ConfigurationError: the address is not a loopback one and no key is set.
+        SettingsError: the address is not a loopback one and no key is set.
     """
     if settings.api_key is None and not is_loopback(settings.host):
-        raise ConfigurationError(
+        raise SettingsError(
             f"Will not listen on {settings.host} without an API key: anyone who reaches it could read "
             "what is indexed",
             hint="Set LUSIFER_API_KEY to a long random value, or leave --host at 127.0.0.1.",
         )
+
+
+def public_paths(routers: Iterable[APIRouter]) -> frozenset[str]:
+    """Return the addresses of the routes that are tagged as public."""
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    return frozenset(route.path for route in routes if PUBLIC in route.tags)
 
 
 def is_loopback(host: str) -> bool:
@@ -74,6 +81,78 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+class Access:
+    """Decides who may ask.
+
+    Args:
+        key: the key to show; None lets everyone in.
+        session_seconds: how long a browser session lasts.
+    """
+
+    def __init__(self, key: SecretStr | None, session_seconds: int) -> None:
+        self._key = None if key is None else key.get_secret_value().encode()
+        self.session_seconds = session_seconds
+
+    @property
+    def required(self) -> bool:
+        """Whether a key has to be shown."""
+        return self._key is not None
+
+    def check(self, headers: Headers) -> None:
+        """Let a request pass.
+
+        Raises:
+            RefusedError: a key is needed and neither it nor a session is shown.
+        """
+        if self._key is None:
+            return
+        shown = _shown_key(headers)
+        if shown is not None and self.is_key(shown):
+            return
+        if shown is None and self._is_session(_shown_session(headers)):
+            return
+        what = "The API key is not the right one" if shown is not None else "This needs the API key"
+        raise RefusedError(
+            "access-denied",
+            what,
+            hint="Send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.",
+            headers={"WWW-Authenticate": 'Bearer realm="lusifer-search"'},
+        )
+
+    def is_key(self, shown: str) -> bool:
+        """Compare with the key, in a time that does not depend on how much of it is right."""
+        return self._key is not None and hmac.compare_digest(_digest(shown.encode()), _digest(self._key))
+
+    def new_session(self) -> str:
+        """A cookie value that is accepted until the session ends."""
+        ends = str(int(time.time()) + self.session_seconds)
+        return f"{ends}.{self._sign(ends)}"
+
+    def _is_session(self, cookie: str | None) -> bool:
+        ends, _, signature = (cookie or "").partition(".")
+        if not hmac.compare_digest(signature.encode(), self._sign(ends).encode()):
+            return False
+        return int(ends) > time.time()
+
+    def _sign(self, ends: str) -> str:
+        return hmac.new(self._key or b"", _PURPOSE + ends.encode(), hashlib.sha256).hexdigest()
+
+
+def _digest(value: bytes) -> bytes:
+    return hashlib.sha256(value).digest()
+
+
+def _shown_key(headers: Headers) -> str | None:
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    return headers.get("x-api-key")
+
+
+def _shown_session(headers: Headers) -> str | None:
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE)
 
 
 class BrowserHeaders:
@@ -92,14 +171,24 @@ class BrowserHeaders:
 
 
 class Guard:
-    """ASGI middleware: lets pass what may be asked."""
+    """ASGI middleware: lets pass what may be asked.
 
-    def __init__(self, app: ASGIApp, settings: Settings, access: Access) -> None:
+    Args:
+        app: what is behind it.
+        settings: names and limits.
+        access: who may ask.
+        public: addresses that need no key.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: Settings, access: Access, public: frozenset[str] = frozenset()
+    ) -> None:
         self._app = app
         self._names = frozenset(name.lower() for name in (*settings.allowed_hosts, settings.host))
         self._any_address = not is_loopback(settings.host)
         self._access = access
         self._settings = settings
+        self._public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -108,12 +197,11 @@ class Guard:
         try:
             self._check(scope)
             await self._app(scope, _limited(receive, self._max_body(scope)), send)
-        except AccessDeniedError as error:
+        except RefusedError as error:
             request = Request(scope)
-            response = _to_login(request) if wants_page(request) else respond(request, describe(error))
+            to_login = error.code == "access-denied" and wants_page(request)
+            response = _to_login(request) if to_login else respond(request, describe(error))
             await response(scope, receive, send)
-        except AppError as error:
-            await respond(Request(scope), describe(error))(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -123,7 +211,8 @@ class Guard:
         limit = self._max_body(scope)
         if not length.isdecimal() or int(length) > limit:
             raise _too_large(limit)
-        if not _is_public(scope["path"]):
+        path: str = scope["path"]
+        if path not in self._public and not path.startswith("/static/"):
             self._access.check(headers)
 
     def _max_body(self, scope: Scope) -> int:
@@ -139,12 +228,15 @@ class Guard:
         given = headers.getlist("host")
         host = _host_name(given[0]) if len(given) == 1 else None
         if not host:
-            raise HostMissingError(
-                "The Host header is missing or is no host name", hint="Send the server's name."
+            raise RefusedError(
+                "host-malformed",
+                "The Host header is missing or is no host name",
+                hint="Send the server's name.",
             )
         if is_loopback(host) or host in self._names or (self._any_address and _address(host) is not None):
             return
-        raise HostRefusedError(
+        raise RefusedError(
+            "host-refused",
             "This server does not answer to the name in the Host header",
             hint='Name it in LUSIFER_ALLOWED_HOSTS, for example ["search.example.org"].',
         )
@@ -165,22 +257,20 @@ def _check_origin(headers: Headers) -> None:
     """Refuse what a page of another site makes a browser send; following a link from there is fine.
 
     Raises:
-        OriginRefusedError: the Origin header is not this server's, or the browser says so.
+        RefusedError: the Origin header is not this server's, or the browser says so.
     """
     origin = headers.get("origin")
     if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
-        raise OriginRefusedError(
-            "The request comes from a page of another site", hint="Send it from this one."
+        raise RefusedError(
+            "origin-refused", "The request comes from a page of another site", hint="Send it from this one."
         )
     crosses = headers.get("sec-fetch-site") in {"cross-site", "same-site"}
     if crosses and headers.get("sec-fetch-mode") != "navigate":
-        raise OriginRefusedError(
-            "The request was embedded in a page of another site", hint="Follow a link instead."
+        raise RefusedError(
+            "origin-refused",
+            "The request was embedded in a page of another site",
+            hint="Follow a link instead.",
         )
-
-
-def _is_public(path: str) -> bool:
-    return path in _PUBLIC_PATHS or path.startswith("/static/")
 
 
 def _to_login(request: Request) -> RedirectResponse:
@@ -195,9 +285,11 @@ def _protect(headers: MutableHeaders, path: str) -> None:
         headers.setdefault("Cache-Control", "no-store")
 
 
-def _too_large(limit: int) -> BodyTooLargeError:
-    return BodyTooLargeError(
-        f"The request body is above the limit of {limit} bytes", hint="Send a shorter one."
+def _too_large(limit: int) -> RefusedError:
+    return RefusedError(
+        "body-too-large",
+        f"The request body is above the limit of {limit} bytes",
+        hint="Send a shorter one.",
     )
 
 
@@ -212,7 +304,7 @@ def _limited(receive: Receive, limit: int) -> Receive:
         if received > limit:
             # As an HTTPException, because FastAPI answers 400 to any other exception while it reads a body.
             error = _too_large(limit)
-            raise HTTPException(error.status, str(error))
+            raise HTTPException(REFUSALS[error.code], str(error))
         return message
 
     return receive_limited

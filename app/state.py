@@ -1,77 +1,46 @@
-"""What routes ask FastAPI for."""
+"""What the running application holds, and how routes ask for it."""
 
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from app.auth import Access
 from app.embeddings.service import EmbeddingLimits, EmbeddingService
 from app.settings import Settings
-from lusifer.errors import LusiferError
-from search.embedding import Embedding
-from search.index import IndexDoors, LiveIndex, limits_of
-from search.request import Limits, SearchRequest
-from search.service import search_once
-from store.errors import StoreError
-
-# What the running application holds: settings, the index with its model, the embedding service.
-
+from common.errors import HintedError
+from search.index import SearchIndex
+from search.request import SearchRequest
 
 log = logging.getLogger("lusifer.store")
 
 
 @dataclass(frozen=True, slots=True)
-class Resources:
+class AppState:
     """What requests are answered with."""
 
     settings: Settings
-    limits: Limits
-    access: Access
-    index: LiveIndex
+    index: SearchIndex
     embeddings: EmbeddingService
-    executor: ThreadPoolExecutor
 
     @classmethod
-    def open(cls, settings: Settings, access: Access, model: Embedding, doors: IndexDoors) -> Resources:
-        """Put together what requests need; the store is opened when first asked."""
-        # One thread for questions and for the embedding service: a model is not run twice at a time.
-        executor = ThreadPoolExecutor(1, thread_name_prefix="embed")
-        index = LiveIndex(settings, model, executor, doors)
-        embeddings = EmbeddingService(
-            lambda: index.model,
-            executor,
-            EmbeddingLimits.of(settings),
-            wait=settings.batch_wait_ms / 1000,
-        )
-        return cls(settings, limits_of(settings), access, index, embeddings, executor)
-
-    @property
-    def model(self) -> Embedding:
-        """The model that questions are embedded with now."""
-        return self.index.model
+    def of(cls, settings: Settings, index: SearchIndex) -> AppState:
+        """Put together what requests need; index and embedding service share one model."""
+        return cls(settings, index, EmbeddingService(lambda: index.model, EmbeddingLimits.of(settings)))
 
     def warm_up(self) -> None:
-        """Open the store and use each part once: the first question is answered as fast as the next."""
+        """Open the index and use each part once: the first question is answered as fast as the next."""
         try:
-            self.index.ask(lambda store: search_once(store, self.model, SearchRequest("warm up", limit=1)))
-        except (StoreError, LusiferError) as error:
+            self.index.search(SearchRequest("warm up échauffement 준비 تحضير", limit=1))
+        except HintedError as error:
             log.warning("%s", error)
 
-    async def close(self) -> None:
-        """Finish what was asked for and let go of the store."""
-        await self.index.close()
-        await self.embeddings.close()
-        self.executor.shutdown()
+
+async def get_state(request: Request) -> AppState:
+    """Return what the lifespan made."""
+    return cast("AppState", request.app.state.app)
 
 
-def get_resources(request: Request) -> Resources:
-    """The resources the lifespan made."""
-    return cast("Resources", request.app.state.resources)
-
-
-ResourcesDep = Annotated[Resources, Depends(get_resources)]
+StateDep = Annotated[AppState, Depends(get_state)]

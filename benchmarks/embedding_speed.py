@@ -27,8 +27,11 @@ from typing import Any
 
 import numpy as np
 
+from common.languages import CODES
 from lusifer import Embedder
-from lusifer.languages import CODES
+from lusifer.checkpoints.own import read_table
+from lusifer.embedder import DEFAULT_FOLDER
+from lusifer.tokenization import WordTokenizer
 
 LENGTHS = (32, 128, 200)
 THREADS = (1, 2)
@@ -119,21 +122,15 @@ def measure_transformer(
 
 
 def measure_number_formats(model: str | None, data: Path) -> dict[str, Any]:
-    """Measure the sum of token rows alone, in several number formats, for texts of 128 tokens.
-
-    Reads the rows through the model's own sum, so that it does not matter how they are stored.
-    """
+    """Measure the sum of token rows alone, in several number formats, for texts of 128 tokens."""
     import torch
     from torch.nn import functional
 
     torch.set_num_threads(1)
     embedder = Embedder.load(model)
     texts = make_texts(embedder, read_sentences(data, CODES), 128, 1000)
-    table = np.empty((embedder.config.encoder.vocabulary, embedder.dimensions), np.float32)
-    for number in range(len(table)):
-        one = np.array([number], np.int32)
-        embedder._backend._sum(one, embedder._backend._scale.take(one), table[number])
-    ids = embedder._words(texts)
+    table = read_table(Path(model) if model else DEFAULT_FOLDER)
+    ids = WordTokenizer(embedder.tokenizer)(texts)
     reference = np.stack([table[one].sum(0) for one in ids])
     scale = np.maximum(np.abs(table).max(1), 1e-9) / 127
     small = np.rint(table / scale[:, None]).astype(np.int8)

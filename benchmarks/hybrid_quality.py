@@ -27,13 +27,12 @@ import numpy as np
 from app.settings import Settings
 from lusifer import Embedder
 from lusifer.evaluate.datasets import read_parallel, read_questions
-from search.calibration.fit import gather_pools
+from search.calibration.pools import gather_pools
 from search.calibration.report import measure, to_markdown
-from search.index import open_index
 from search.ranking import Calibration
-from search.request import SearchRequest
+from search.request import Limits, SearchRequest, check_request
 from search.result import SearchResult
-from search.service import search_once
+from search.service import search
 from store.types import Store
 
 ROOT = Path(__file__).parents[1]
@@ -68,8 +67,11 @@ def paths(result: SearchResult) -> list[str]:
 def measure_samples(model: Embedder, store: Store, foreign: list[str]) -> dict[str, Any]:
     """Ask the product about its samples."""
 
+    calibration = Calibration.read(model.calibration)
+
     def ask(text: str) -> SearchResult:
-        return search_once(store, model, SearchRequest(text=text, limit=10))
+        request = check_request(SearchRequest(text=text, limit=10), Limits())
+        return search(store, model, request, calibration=calibration)
 
     questions = read_sample_questions()
     answers = [ask(question.text) for question in questions]
@@ -175,7 +177,7 @@ def main() -> None:
             *chosen,
         ]
         subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
-        store = open_index(Settings(data=Path(folder)), model)
+        store = Settings(data=Path(folder)).location().open()
         samples = measure_samples(model, store, foreign)
         store.close()
     record: dict[str, Any] = {"model": model.name, "fingerprint": model.fingerprint, "samples": samples}

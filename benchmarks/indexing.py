@@ -1,7 +1,7 @@
 """Measure how fast documents are indexed, stage by stage, by the clock and in processor time.
 
 Documents are put together at random (seeded) from the sentences of samples/, in all languages and in three
-formats, and indexed into a fresh data folder through the store's owner process, exactly as ``lusifer index``
+formats, and indexed into a fresh data folder through the store's daemon, exactly as ``lusifer index``
 does. A second run over the same files follows.
 
     python benchmarks/indexing.py [--documents 1000] [--seed 0] [--model FOLDER] [--texts FOLDER]
@@ -22,18 +22,19 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from indexer.extract import Registry, default_registry
-from indexer.manifest import Manifest
+from indexer.extract import EXTRACTORS, Registry
 from indexer.pipeline import Indexer, Options
 from indexer.report import Report
+from indexer.settings import ModelChoice, Settings
 from indexer.text.chunk import Chunker
 from indexer.text.language import LanguageFinder
 from indexer.walk import resolve_roots, walk
-from indexer.wiring import load_settings, make_backends
+from lusifer.embedder import TextEmbedder
+from store.location import IndexLocation
+from store.types import CollectionInfo, Store
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -70,11 +71,11 @@ class Clock:
 
 def read_sentences(folder: Path) -> dict[str, list[str]]:
     """Collect the sentences of a folder's documents by language."""
-    registry, languages = default_registry(), LanguageFinder()
+    registry, languages = Registry(EXTRACTORS), LanguageFinder()
     found: dict[str, list[str]] = defaultdict(list)
     listed = walk(resolve_roots([folder]), accepts=registry.accepts, max_bytes=10**8)
-    for candidate in listed.candidates:
-        text = registry.extract(candidate.path, candidate.path.read_bytes()).text
+    for source in listed.files:
+        text = registry.extract(source.file, source.file.read_bytes()).text
         found[languages.of_document(text).code].extend(_SENTENCE.findall(text))
     return {language: sentences for language, sentences in sorted(found.items()) if len(sentences) > 5}
 
@@ -101,30 +102,47 @@ FORMATS: dict[str, Callable[[str, list[str]], str]] = {
 }
 
 
+class MeasuredModel:
+    """A model whose embedding is measured."""
+
+    def __init__(self, model: ModelChoice, clock: Clock) -> None:
+        self.reference = model.reference
+        self._model = model
+        self._loaded = model.load()
+        clock.watch(self._loaded, "embed_documents", "embed")
+
+    def load(self) -> TextEmbedder:
+        return self._loaded
+
+    def stamp(self) -> str:
+        return self._model.stamp()
+
+
 def index(docs: Path, data: Path, model: str | None, clock: Clock) -> tuple[Report, float]:
     """Index once with every stage measured; return the report and the processor time."""
-    backends = make_backends(load_settings(data=data, model=model))
-    embedder = backends.load_embedder()
-    clock.watch(embedder, "embed_documents", "embed")
+    settings = Settings(data=data, model=model)
+    measured = MeasuredModel(settings.choose_model(), clock)
+    location: IndexLocation = settings.location()
+    open_store = location.open
 
-    def open_store(schema: Any) -> Any:
-        store = backends.open_store(schema)
+    def open_measured(info: CollectionInfo | None = None) -> Store:
+        store = open_store(info)
         clock.watch(store, "upsert", "store")
         clock.watch(store, "flush", "store")
         return store
 
-    registry = Registry(default_registry().extractors)
+    location.open = open_measured  # type: ignore[method-assign]
+    registry = Registry(EXTRACTORS)
     clock.watch(registry, "extract", "read")
     languages = LanguageFinder()
     for method in ("of_document", "of_passage"):
         clock.watch(languages, method, "detect")
     split = Chunker.split
     Chunker.split = _measured_split(split, clock)  # type: ignore[method-assign]
-    measured = replace(backends, load_embedder=lambda: embedder, open_store=open_store)
     cpu = time.process_time()
     try:
-        with Manifest.open(data) as manifest:
-            report = Indexer(manifest, measured, Options(registry=registry, languages=languages)).run([docs])
+        options = Options(registry=registry, languages=languages)
+        report = Indexer(location, lambda _: measured, options).run([docs])
     finally:
         Chunker.split = split  # type: ignore[method-assign]
     return report, time.process_time() - cpu
@@ -199,8 +217,8 @@ def to_markdown(result: dict[str, Any]) -> str:
             "|---|---:|---:|---:|",
             *rows,
             "",
-            "Processor time is the indexer's; *other* holds the tokenizer's own threads. The store's owner",
-            "process works beside it.",
+            "Processor time is the indexer's; *other* holds the tokenizer's own threads. The store's daemon",
+            "works beside it.",
             "Writing goes on while the next documents are read, so the seconds of the stages overlap.",
             "",
         ]

@@ -24,15 +24,14 @@ from typing import Any
 
 import numpy as np
 
+from common.languages import CODES
 from lusifer import Embedder
 from lusifer.evaluate.datasets import ParallelSentences, QuestionAnswering, read_parallel, read_questions
 from lusifer.evaluate.retrieval import ranks, recall_at
-from lusifer.languages import CODES
 from search.calibration.pools import Passages
 from search.calibration.weights import fused, positions
 from search.ranking import Calibration, FusionWeights
-from store.lexical.analyser import words
-from store.lexical.weights import weight
+from store.lexical.analyser import weight, words
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 0

@@ -3,7 +3,7 @@
 Usage: python benchmarks/search_latency.py [--chunks 10000 --chunks 100000] [--model PATH] [--output FOLDER]
 
 Chunks are sentences of samples/ put together anew with a fixed seed, four to a chunk and ten chunks to a
-document, embedded by the model and stored by the owner process as the indexer does. Questions are pieces of
+document, embedded by the model and stored by the daemon as the indexer does. Questions are pieces of
 sentences, each asked once, so that nothing is answered from a cache. The server is a process of its own,
 and each size has a store of its own. Memory is the resident set; start-up runs from the command to the
 first ready answer of /readyz.
@@ -32,12 +32,13 @@ import httpx
 import numpy as np
 import psutil
 
-from indexer.session import collection_schema
+from indexer.session import Session
+from indexer.settings import Settings
 from indexer.text.encoding import decode
 from lusifer import Embedder
 from lusifer.detection import detect
 from search.snippets import split_sentences
-from store import Chunk, open_store
+from store import Chunk, open_location
 
 ROOT = Path(__file__).parent.parent
 SEED = 0
@@ -78,7 +79,6 @@ def make_chunks(count: int, sentences: dict[str, list[str]]) -> Iterator[Chunk]:
             text=text,
             heading="",
             language=code,
-            language_confidence=1.0,
             path=f"{folder}/{document}.txt",
             folder=folder,
             title=f"Document {document}",
@@ -87,10 +87,13 @@ def make_chunks(count: int, sentences: dict[str, list[str]]) -> Iterator[Chunk]:
         )
 
 
-def fill(data: Path, model: Embedder, count: int, sentences: dict[str, list[str]]) -> float:
+def fill(data: Path, model: Embedder, name: str | None, count: int, sentences: dict[str, list[str]]) -> float:
     """Store ``count`` chunks; return the seconds it took, embedding included."""
     began = time.perf_counter()
-    store = open_store(data, collection_schema(model), create=True)
+    location = open_location(data)
+    collection = location.build(Session(Settings(model=name).choose_model()).schema)
+    location.switch(collection)
+    store = location.open(collection)
     batch: list[Chunk] = []
     for chunk in make_chunks(count, sentences):
         batch.append(chunk)
@@ -227,7 +230,7 @@ def run(count: int, model: Embedder, name: str | None, requests: int) -> dict[st
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder).resolve() / "index"
         data.mkdir()
-        seconds = fill(data, model, count, sentences)
+        seconds = fill(data, model, name, count, sentences)
         print(f"{count} chunks stored in {seconds:.0f} s", file=sys.stderr)
         with serve(data, name) as (address, server, startup):
             questions = make_questions(sentences)

@@ -1,4 +1,4 @@
-"""Measure the embedded store through its owner process: inserting, opening, searching, memory.
+"""Measure the embedded store through its daemon: inserting, opening, searching, memory.
 
 Synthetic data: unit vectors in clusters (topic, document, chunk), words drawn by Zipf's law, so that both
 cost what real ones cost; quality is measured elsewhere. Run from the checkout:
@@ -24,10 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-from store import Chunk, Filter, Query, Schema, open_store
+from common.files import FileLock
+from store import Chunk, Filter, Query, Schema, open_location
 from store.daemon.client import RemoteStore
-from store.edge.stores import LOCK_NAME
-from store.locking import FileLock
+from store.daemon.protocol import DaemonFiles
 
 RESULTS = Path(__file__).parent / "results"
 LANGUAGES = ("en", "es", "ru", "fr", "vi", "fa", "id", "ar", "fi", "ko", "hi", "bn", "te", "sw")
@@ -76,7 +76,6 @@ class Corpus:
             text=self.text(WORDS_PER_CHUNK),
             heading="",
             language=language,
-            language_confidence=1.0,
             path=f"{folder}/document-{document}.txt",
             folder=folder,
             title=f"document {document}",
@@ -118,9 +117,9 @@ def fill(store: RemoteStore, corpus: Corpus, size: int) -> dict[str, float]:
     }
 
 
-def end_owner(data: Path, pid: int) -> None:
+def end_daemon(data: Path, pid: int) -> None:
     os.kill(pid, signal.SIGTERM)
-    lock = FileLock(data / LOCK_NAME)
+    lock = FileLock(DaemonFiles(data).lock)
     lock.acquire(seconds=60)
     lock.release()
 
@@ -130,19 +129,21 @@ def measure(size: int, dimensions: int, seed: int, queries: int) -> dict[str, ob
     corpus = Corpus(dimensions, seed)
     data = Path(tempfile.mkdtemp(prefix="lusifer-bench-"))
     schema = Schema(dimensions, "benchmark")
-    store = open_store(data, schema, create=True)
+    location = open_location(data)
+    location.switch(location.build(schema))
+    store = location.open()
     assert isinstance(store, RemoteStore)
     try:
         result: dict[str, object] = {"chunks": size, **fill(store, corpus, size)}
-        result["memory_after_insert_mb"] = memory(store.owner_pid)
+        result["memory_after_insert_mb"] = memory(store.daemon.pid)
         store.close()
-        end_owner(data, store.owner_pid)
+        end_daemon(data, store.daemon.pid)
         started = time.perf_counter()
-        store = open_store(data, schema)
+        store = location.open()
         assert isinstance(store, RemoteStore)
         vectors, texts = corpus.vectors(queries), [corpus.text(6) for _ in range(queries)]
         store.search(Query(vectors[0], texts[0]))
-        result["start_owner_open_and_first_search_seconds"] = round(time.perf_counter() - started, 2)
+        result["start_daemon_open_and_first_search_seconds"] = round(time.perf_counter() - started, 2)
         filters = {
             "hybrid": Filter(),
             "hybrid, 3 of 14 languages": Filter(languages=("ko", "hi", "fi")),
@@ -160,14 +161,14 @@ def measure(size: int, dimensions: int, seed: int, queries: int) -> dict[str, ob
         )
         search["facet by language"] = percentiles(lambda _: store.facet("language"), 30)
         result["milliseconds"] = search
-        result["memory_after_search_mb"] = memory(store.owner_pid)
+        result["memory_after_search_mb"] = memory(store.daemon.pid)
         result["disk_mb"] = (
             sum(path.stat().st_blocks * 512 for path in data.rglob("*") if path.is_file()) // 2**20
         )
         return result
     finally:
         store.close()
-        end_owner(data, store.owner_pid)
+        end_daemon(data, store.daemon.pid)
         shutil.rmtree(data)
 
 
@@ -178,7 +179,7 @@ def while_writing(
     chunks, rows = [corpus.chunk(10_000_000 + number) for number in range(1000)], corpus.vectors(1000)
     child = os.fork()
     if child == 0:
-        other = open_store(data, store.schema)
+        other = open_location(data).open(store.info)
         while True:
             other.upsert(chunks, rows)
     try:
@@ -204,7 +205,7 @@ def as_markdown(report: dict[str, object]) -> str:
     """Write the report as tables."""
     results: list[dict[str, object]] = report["results"]  # type: ignore[assignment]
     head = [f"{result['chunks']:,} chunks" for result in results]
-    lines = ["# Embedded store through its owner process", "", f"`{report['command']}`", ""]
+    lines = ["# Embedded store through its daemon", "", f"`{report['command']}`", ""]
     lines += [
         f"Seed {report['seed']}, {report['dimensions']} dimensions. Machine: {json.dumps(report['machine'])}",
         "",

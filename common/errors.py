@@ -7,7 +7,7 @@ HintedError
 ├── store.errors.StoreError
 ├── indexer.errors.IndexerError
 ├── search.errors.SearchError
-└── app.problems.AppError
+└── app.problems.RefusedError
 """
 
 from __future__ import annotations

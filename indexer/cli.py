@@ -128,7 +128,7 @@ def _print_report(report: Report, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report.to_dict(), ensure_ascii=False))
         return
-    from indexer.status import describe_problems
+    from indexer.report import describe_problems
 
     for line in describe_problems(report.skipped, report.failed):
         typer.echo(line)

@@ -1,8 +1,8 @@
 """One run of the indexer: which collection, which files, what changed; then read, store and remember it.
 
 Safe to interrupt anywhere and to run again. A collection and its manifest belong together: a change of model
-or a rebuild fills another collection with a manifest of its own beside the current one and then switches, so
-that whatever interrupts it, the current one is as it was and the next such run goes on.
+or a rebuild fills another collection, with a manifest of its own, beside the current one and then switches.
+Interrupted, it leaves the current one as it was, and the next such run goes on.
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from indexer.errors import ManifestDamaged, UsageError
-from indexer.extract import Registry, default_registry
+from indexer.extract import EXTRACTORS, Registry
 from indexer.manifest import Manifest, Record
 from indexer.plan import make_plan
 from indexer.reader import Reader
 from indexer.report import Observer, Problem, Report
 from indexer.session import Model, Session
-from indexer.text.language import LanguageFinder
 from indexer.walk import Rejected, Walk, is_within, resolve_roots, show_path, walk
 from indexer.writer import Writer, forget, reconcile
 from lusifer.embedder import DEFAULT_MODEL
-from store.errors import StoreDamaged, StoreError, StoreMissing, StoreOutdated
+from store.errors import FingerprintMismatch, StoreDamaged, StoreError, StoreOutdated
 from store.location import CollectionInfo, IndexLocation
+
+if TYPE_CHECKING:
+    from indexer.text.language import LanguageFinder
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Indexer:
         self._choose_model = choose_model
         self._options = options or Options()
         self._observer = observer or Observer()
-        self._registry = self._options.registry or default_registry()
+        self._registry = self._options.registry or Registry.with_plugins(EXTRACTORS)
 
     def run(self, paths: Sequence[Path] = (), *, rebuild: bool = False) -> Report:
         """Index what is new or changed under the paths and remove what is gone.
@@ -75,7 +78,7 @@ class Indexer:
 
         Args:
             paths: files and folders; those of earlier runs if there are none.
-            rebuild: index everything again, whatever made the index and whatever state it is in.
+            rebuild: index everything again, also where the index is damaged.
 
         Raises:
             UsageError: a path does not exist, none is known, or the model cannot be changed now.
@@ -111,13 +114,10 @@ class Indexer:
             UsageError: nothing below a path is indexed.
             StoreMissing: nothing is indexed.
         """
-        current = self._location.current()
-        if current is None:
-            raise StoreMissing("nothing is indexed", hint="index a folder: lusifer index PATH")
         removed = 0
         with (
-            Manifest.open(self._location.manifest_folder(current)) as manifest,
-            closing(self._location.open(current)) as store,
+            closing(self._location.open()) as store,
+            Manifest.open(self._location.manifest_folder(store.info)) as manifest,
         ):
             for path in map(show_path, (path.expanduser().resolve() for path in paths)):
                 records = manifest.under(path)
@@ -159,7 +159,12 @@ class Indexer:
         self._require(roots)
         paths = [show_path(root) for root in roots]
         manifest.add_roots(paths)
-        report = self._fill(current, manifest, session, self._walk(roots), paths)
+        try:
+            report = self._fill(current, manifest, session, self._walk(roots), paths)
+        except FingerprintMismatch:
+            # The stamp misled this run, not the next one.
+            manifest.set_facts(stamp="")
+            raise
         report.skipped += [
             Problem(path, f"gone; its documents are kept, to remove them: lusifer remove {path}")
             for path in gone
@@ -236,9 +241,7 @@ class Indexer:
             report.chunks += chunks
             observer.stored(chunks)
 
-        reader = Reader(
-            self._registry, lambda: session.chunker_for(collection, manifest), self._options.languages
-        )
+        reader = Reader(self._registry, lambda: session.chunker_for(collection), self._options.languages)
         session.sign(collection, manifest)
         with (
             closing(self._location.open(collection)) as store,

@@ -9,15 +9,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from indexer.errors import ExtractionFailed, Unreadable
 from indexer.extract import Extracted, Registry
 from indexer.extract.base import EXTRACTION_VERSION
 from indexer.manifest import Record
 from indexer.text.chunk import Chunker
-from indexer.text.language import LanguageFinder
 from indexer.walk import SourceFile, describe_refusal
 from store.types import Chunk
+
+if TYPE_CHECKING:
+    from indexer.text.language import LanguageFinder
 
 NO_TEXT = "no text in it"
 _MAX_TITLE = 300
@@ -100,7 +103,12 @@ class Reader:
 
     @cached_property
     def _languages(self) -> LanguageFinder:
-        return self._given_languages or LanguageFinder()
+        if self._given_languages is not None:
+            return self._given_languages
+        # Only when a text is read: a run over unchanged files is quick.
+        from indexer.text.language import LanguageFinder
+
+        return LanguageFinder()
 
 
 def read_content(file: Path) -> bytes:

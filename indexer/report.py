@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -79,6 +80,14 @@ class Report:
 def printable(text: str) -> str:
     """Make a file's name or a library's words safe for a terminal: no control characters, one line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def describe_problems(skipped: list[Problem], failed: list[Problem]) -> Iterator[str]:
+    """Yield lines about files that are not in the index: skipped ones by reason, failed ones each."""
+    for reason, number in Counter(problem.reason for problem in skipped).most_common():
+        yield f"Skipped       {number:,}: {printable(reason)}"
+    for problem in failed:
+        yield f"Failed        {printable(problem.path)}: {printable(problem.reason)}"
 
 
 class Observer:

@@ -46,11 +46,6 @@ class Session:
         return self.model.load()
 
     @cached_property
-    def chunker(self) -> Chunker:
-        """The chunker for the model."""
-        return Chunker.for_model(self.embedder.count_tokens, self.embedder.max_tokens)
-
-    @cached_property
     def schema(self) -> Schema:
         """What collections of this model, chunker and analyser have in common."""
         embedder = self.embedder
@@ -79,16 +74,14 @@ class Session:
             manifest.doubt()
         manifest.set_facts(collection=collection.id, stamp=self._stamp)
 
-    def chunker_for(self, collection: CollectionInfo, manifest: Manifest) -> Chunker:
-        """Return the chunker, once the loaded model is known to have made the collection.
+    def chunker_for(self, collection: CollectionInfo) -> Chunker:
+        """Return the chunker for the model, which has to be the one that made the collection.
 
         Raises:
-            FingerprintMismatch: it did not, though nothing hinted at that; the next run will not be misled.
+            FingerprintMismatch: it is not, though nothing hinted at that.
         """
-        if collection.schema != self.schema:
-            manifest.set_facts(stamp="")
         check_schema(collection.schema, self.schema)
-        return self.chunker
+        return Chunker.for_model(self.embedder.count_tokens, self.embedder.max_tokens)
 
     @cached_property
     def _stamp(self) -> str:

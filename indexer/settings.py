@@ -14,8 +14,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.settings import SettingsError
-from lusifer.embedder import is_default, load_model, model_stamp
-from lusifer.service import ServiceOptions, is_service
+from lusifer.embedder import is_default, is_service, load_model, model_stamp
+from lusifer.service import ServiceOptions
 
 if TYPE_CHECKING:
     from lusifer.embedder import TextEmbedder
@@ -80,7 +80,7 @@ class Settings(BaseSettings):
 
     def location(self) -> IndexLocation:
         """Return where the index is; nothing is opened yet."""
-        from store.location import open_location
+        from store import open_location
 
         return open_location(
             self.data,

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from common.languages import LANGUAGES
 from indexer.manifest import Manifest
-from indexer.report import Problem, printable
+from indexer.report import Problem, describe_problems, printable
 from lusifer.embedder import DEFAULT_MODEL
-from lusifer.languages import LANGUAGES
 from store.errors import StoreError, StoreMissing
 from store.location import CollectionInfo, IndexLocation
 from store.types import Filter
@@ -66,8 +66,9 @@ def take_status(location: IndexLocation, data: str) -> Status:
         ManifestDamaged: the manifest cannot be read.
     """
     current = location.current()
+    if current is None:
+        location.open().close()  # raises with the reason
     if current is None or not Manifest.exists(location.manifest_folder(current)):
-        location.open().close()  # says why, where there is a reason
         raise StoreMissing(f"nothing is indexed from {data}", hint="index a folder: lusifer index PATH")
     with Manifest.open(location.manifest_folder(current)) as manifest:
         records, roots = manifest.under(), manifest.roots()
@@ -138,11 +139,3 @@ def describe(status: Status) -> Iterator[str]:
             f"Store         holds {status.stored_chunks:,} chunks, not {status.chunks:,}: "
             "run lusifer index again to repair it"
         )
-
-
-def describe_problems(skipped: list[Problem], failed: list[Problem]) -> Iterator[str]:
-    """Yield lines about files that are not in the index: skipped ones by reason, failed ones each."""
-    for reason, number in Counter(problem.reason for problem in skipped).most_common():
-        yield f"Skipped       {number:,}: {printable(reason)}"
-    for problem in failed:
-        yield f"Failed        {printable(problem.path)}: {printable(problem.reason)}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lusifer.errors import ConfigError
-from lusifer.service import ServiceOptions, is_service
+from lusifer.service import ServiceOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,16 +56,21 @@ def model_stamp(reference: str | Path = "", *, service: ServiceOptions | None = 
     Raises:
         LusiferError: the model is behind an embedding service, which does not answer.
     """
-    if isinstance(reference, str) and is_service(reference):
+    if is_service(reference):
         from lusifer.service.backend import served_fingerprint
 
-        return f"{reference}\n{served_fingerprint(reference, service or ServiceOptions())}"
+        return f"{reference}\n{served_fingerprint(str(reference), service or ServiceOptions())}"
     folder = Path(_resolve(reference))
     if not folder.is_dir():
         return str(reference)
     files = sorted(path for path in folder.iterdir() if path.is_file())
     stamps = [f"{path.name}:{(status := path.stat()).st_size}:{status.st_mtime_ns}" for path in files]
     return "\n".join((str(folder.resolve()), *stamps))
+
+
+def is_service(reference: object) -> bool:
+    """Tell whether a reference is the address of an embedding service."""
+    return isinstance(reference, str) and reference.lower().startswith(("http://", "https://"))
 
 
 def is_default(reference: str | Path | None) -> bool:
@@ -159,8 +164,8 @@ class Embedder:
                 checkpoint, ``Hieuman/LUSIFER`` for one; the address of an embedding service; ``lusifer-mini``
                 or ``lusifer-small`` for a model that comes with the package; None or empty for the default.
             device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best there is. A folded table runs
-                on the CPU whatever is asked; a quantised model runs in 8 bits on the CPU unless a device or a
-                dtype is asked for, which needs torch.
+                on the CPU always; a quantised model runs in 8 bits on the CPU unless a device or a dtype is
+                asked for, which needs torch.
             dtype: ``float32``, ``bfloat16`` or ``float16``; None for float32 on a CPU, bfloat16 elsewhere.
             projected: False leaves the output projection out; the published model's vectors were made so
                 until March 2025, and which of the two the paper used is unknown.
@@ -171,10 +176,10 @@ class Embedder:
             ConfigError: its configuration does not describe a model, or there is no such device or dtype.
             ServiceError: the service does not answer, or serves another model than is expected.
         """
-        if isinstance(name_or_path, str) and is_service(name_or_path):
+        if is_service(name_or_path):
             from lusifer.service.backend import open_remote
 
-            return cls(open_remote(name_or_path, service or ServiceOptions()))
+            return cls(open_remote(str(name_or_path), service or ServiceOptions()))
         from lusifer.checkpoints.load import open_model
 
         return cls(open_model(_resolve(name_or_path), device, dtype, projected=projected))

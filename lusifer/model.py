@@ -141,9 +141,9 @@ class Connector(nn.Module):
 class LanguageModel(nn.Module):
     """Input vectors ``(batch, length, dimensions)`` to states of the same shape, after the final norm.
 
-    A Mistral's attention has no sliding window, whatever the configuration says: that is how LUSIFER was
-    trained. A BERT adds its positions to what it reads. Token embeddings and output head, which an embedding
-    model never uses, are not built; :class:`TokenHead` holds them where they are needed.
+    A Mistral's attention has no sliding window, even where the configuration names one, since LUSIFER was
+    trained so. A BERT adds its positions to what it reads. Token embeddings and output head, which an
+    embedding model never uses, are not built; ``TokenHead`` holds them where they are needed.
     """
 
     def __init__(self, config: LanguageModelConfig) -> None:

@@ -1,7 +1,7 @@
 """A model folded into one table of token vectors: text in, unit vectors out, with numpy and no torch.
 
 A token table, a connector and a language model of zero layers treat every token alone, so they fold into one
-row per token; a text is the normalised sum of its tokens' rows. Must not know how rows were learnt.
+row per token, and a text is the normalised sum of its tokens' rows.
 """
 
 from __future__ import annotations

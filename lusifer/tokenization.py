@@ -54,8 +54,8 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
     try:
         return tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     except (UnicodeEncodeError, TypeError):
-        mended = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
-        return tokenizer.encode_batch_fast(mended, add_special_tokens=False)
+        repaired = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+        return tokenizer.encode_batch_fast(repaired, add_special_tokens=False)
 
 
 def warn_if_cut(count: int, longest: int, *, depth: int = 0) -> None:
@@ -69,13 +69,11 @@ def warn_if_cut(count: int, longest: int, *, depth: int = 0) -> None:
         )
 
 
-#: Words in each of the two generations that are remembered; about 200 bytes each.
-_CAPACITY = 1 << 17
 #: Longer ones (addresses, encoded data) are tokenised each time.
 _LONGEST_WORD = 40
 
 #: What ``str.split`` cuts at.
-_SPACES = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+SPACES = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
 #: Python splits at these, tokenizers do not.
@@ -91,10 +89,12 @@ class WordTokenizer:
     Args:
         tokenizer: any, or how to get it when it is first needed; one that is not word by word is simply
             called.
+        capacity: words in each of the two generations that are remembered; about 200 bytes each.
     """
 
-    def __init__(self, tokenizer: Tokenizer | Callable[[], Tokenizer]) -> None:
+    def __init__(self, tokenizer: Tokenizer | Callable[[], Tokenizer], capacity: int = 1 << 17) -> None:
         self._given = tokenizer
+        self._capacity = capacity
         self._recent: dict[str, bytes] = {}
         self._older: dict[str, bytes] = {}
 
@@ -106,6 +106,11 @@ class WordTokenizer:
     @cached_property
     def _by_word(self) -> bool:
         return is_word_by_word(self.tokenizer)
+
+    @property
+    def remembered(self) -> int:
+        """How many words are remembered."""
+        return len(self._recent) + len(self._older)
 
     def __call__(self, texts: Sequence[str]) -> list[Ids]:
         """Return the ids of each text, int32."""
@@ -134,7 +139,7 @@ class WordTokenizer:
         for word, encoding in zip(unseen, encode(self.tokenizer, unseen), strict=True):
             learnt[word] = np.array(encoding.ids, np.int32).tobytes()
         # Another thread may swap the generations meanwhile: a word is then learnt twice, never wrongly.
-        if len(recent) + len(learnt) > _CAPACITY:
+        if len(recent) + len(learnt) > self._capacity:
             recent = {}
             self._recent, self._older = recent, self._recent
         recent.update((word, ids) for word, ids in learnt.items() if len(word) <= _LONGEST_WORD)
@@ -187,7 +192,7 @@ def _rewrites_within_words(step: dict[str, Any]) -> bool:
         return True
     if step["type"] != "Replace":
         return False
-    return not any(map(_is_matched_by(step["pattern"]), _SPACES))
+    return not any(map(_is_matched_by(step["pattern"]), SPACES))
 
 
 def _is_matched_by(pattern: dict[str, str]) -> Any:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from lusifer.batching import batches, tokenise
-from lusifer.checkpoints.own import GRAPH
-from lusifer.checkpoints.published import PublishedConfig, PublishedWeights
+from lusifer.checkpoints.own import (
+    CONFIG,
+    GRAPH,
+    TOKENIZER,
+    backbone_file,
+    is_published,
+    read_config,
+    read_json,
+)
+from lusifer.checkpoints.published import PublishedWeights, read_published
 from lusifer.checkpoints.quantised import QuantisedFile
-from lusifer.checkpoints.weights import WeightFiles, check_names, check_shape, fill
+from lusifer.checkpoints.weights import WeightFiles, check_names, check_shape, fill, weight_paths
 from lusifer.config import ModelConfig, PromptKind
 from lusifer.errors import ConfigError
 from lusifer.model import Lusifer, pad
 from lusifer.static import normalise
+from lusifer.tokenization import load_tokenizer
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 #: Tokens in a batch, padding included.
@@ -63,47 +72,60 @@ def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
     return _DTYPES[name]
 
 
-def load_model(
-    folder: Path,
-    config: ModelConfig,
-    published: PublishedConfig | None,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Lusifer:
-    """Build a model and fill it, one tensor at a time.
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A whole model, its encoder's tokenizer, and the files that make its vectors."""
+
+    model: Lusifer
+    tokenizer: Tokenizer
+    files: list[Path]
+
+
+def load_checkpoint(
+    folder: Path, device: torch.device, dtype: torch.dtype, *, projected: bool = True
+) -> Checkpoint:
+    """Load a checkpoint of either format, LoRA merged in, one tensor at a time.
 
     Args:
-        folder: a checkpoint.
-        config: what its ``config.json`` describes; without a projection, that of the checkpoint is left out.
-        published: its original configuration, when it is in the published format.
+        folder: the checkpoint.
         device: where the model goes.
         dtype: number format of its parameters.
+        projected: False leaves the output projection out.
 
     Raises:
         CheckpointError: a tensor is missing, unknown or of the wrong shape, or a file is damaged.
+        ConfigError: the configuration describes no model, or one that this package has not.
     """
+    data = read_json(folder / CONFIG)
+    published, path = None, folder / TOKENIZER
+    if is_published(data):
+        published, config = read_published(folder, data)
+        path = backbone_file(folder, published.universal_learner_name_or_path, TOKENIZER)
+    else:
+        config = read_config(folder)
+    tokenizer = load_tokenizer(path)
     with torch.device("meta"):
-        model = Lusifer(config)
+        model = Lusifer(config if projected else replace(config, projection=False))
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    read: Callable[[str], Tensor]
     if published is not None:
         read = PublishedWeights(folder, published, shapes, device).read
     else:
-        read = _open_own(folder, shapes, config.projection)
+        read = _own_weights(folder, shapes, projected).read
     fill(model, read, device=device, dtype=dtype)
-    return model
+    return Checkpoint(model, tokenizer, [path, *weight_paths(folder)])
 
 
-def _open_own(folder: Path, shapes: dict[str, tuple[int, ...]], projected: bool) -> Callable[[str], Tensor]:
+def _own_weights(
+    folder: Path, shapes: dict[str, tuple[int, ...]], projected: bool
+) -> WeightFiles | QuantisedFile:
+    """Open the weights of a checkpoint of our own format, which must be those of the model."""
     files = QuantisedFile(folder) if (folder / GRAPH).is_file() else WeightFiles(folder)
     names = files.shapes.keys()
-    extra = names - shapes.keys()
-    if not projected:
-        extra = {name for name in extra if not name.startswith("projection.")}
+    extra = {name for name in names - shapes.keys() if projected or not name.startswith("projection.")}
     check_names(folder, shapes.keys() - names, extra)
     for name, shape in shapes.items():
         check_shape(folder, name, files.shapes[name], shape)
-    return files.read
+    return files
 
 
 class TorchBackend:
@@ -118,27 +140,22 @@ class TorchBackend:
     def __init__(self, model: Lusifer, tokenizer: Tokenizer, device: torch.device) -> None:
         self.model = model.eval()
         self.device = device
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._config: ModelConfig = model.config
 
     @classmethod
     def open(
-        cls,
-        folder: Path,
-        config: ModelConfig,
-        published: PublishedConfig | None,
-        tokenizer: Tokenizer,
-        device: str | None,
-        dtype: str | None,
-    ) -> TorchBackend:
-        """Load a checkpoint onto a device; arguments as for ``load_model``.
+        cls, folder: Path, device: str | None, dtype: str | None, *, projected: bool = True
+    ) -> tuple[TorchBackend, list[Path]]:
+        """Load a checkpoint onto a device; also say which files make its vectors.
 
         Raises:
-            CheckpointError: as ``load_model``.
-            ConfigError: there is no such device or dtype.
+            CheckpointError: as ``load_checkpoint``.
+            ConfigError: as there, or there is no such device or dtype.
         """
         where = choose_device(device)
-        return cls(load_model(folder, config, published, where, choose_dtype(dtype, where)), tokenizer, where)
+        whole = load_checkpoint(folder, where, choose_dtype(dtype, where), projected=projected)
+        return cls(whole.model, whole.tokenizer, where), whole.files
 
     @property
     def dimensions(self) -> int:
@@ -155,7 +172,7 @@ class TorchBackend:
 
     def tokenise(self, texts: Sequence[str], kind: PromptKind, instruction: str = "") -> list[list[int]]:
         """Return the token ids the model reads: prompt included, cut at the end, not padded."""
-        return tokenise(self._tokenizer, self._config, texts, kind, instruction)
+        return tokenise(self.tokenizer, self._config, texts, kind, instruction)
 
     @torch.inference_mode()
     def _run(self, rows: list[list[int]]) -> NDArray[np.float32]:

@@ -1,94 +1,118 @@
-"""Embed texts of concurrent requests together, off the event loop.
+"""Run one model for many callers: texts that come together are embedded in one call.
 
-Texts that arrive within a few milliseconds, or while the model is busy, go to it in one call. Knows nothing
-of searches; must not change results: the model promises that a row does not depend on its batch.
+Callers may be threads (``embed_query``, ``embed_documents``) or coroutines (``submit``). Results do not
+change: the vector of a text does not depend on what else is in a call.
 """
 
 from __future__ import annotations
 
-import asyncio
+import threading
+import time
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 
+from lusifer.config import PromptKind
+from lusifer.embedder import TextEmbedder
 from store.types import Vector
+
+#: How much the latest call counts in the estimate of the time a text takes.
+_SMOOTHING = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     texts: list[str]
-    done: asyncio.Future[Vector]
+    kind: PromptKind
+    instruction: str
+    #: When to embed it at the latest, if the model is free.
+    due: float
+    done: Future[Vector] = field(default_factory=Future)
 
 
-class MicroBatcher:
-    """Collects texts of concurrent callers and embeds them in one call.
+class BatchedEmbedder:
+    """A model that many callers use at once.
 
     Args:
-        embed: maps n texts to an array of n rows; runs in ``executor``, never twice at a time.
-        executor: where ``embed`` runs.
-        wait: seconds to wait for company after the first text of a batch.
+        model: the model.
+        executor: has one thread, in which the model runs; models that share it take turns.
+        wait: seconds that texts wait for others to be embedded with. A folded table never waits: a call
+            costs it next to nothing.
         size: most texts in one call; a caller with more gets a call of its own.
+
+    Attributes:
+        model: the model.
+        seconds_per_text: how long a text takes, an estimate.
     """
 
     def __init__(
-        self,
-        embed: Callable[[list[str]], Vector],
-        executor: Executor,
-        *,
-        wait: float = 0.002,
-        size: int = 512,
+        self, model: TextEmbedder, executor: Executor, *, wait: float = 0.002, size: int = 256
     ) -> None:
-        self._embed = embed
+        self.model = model
+        self.seconds_per_text = 0.01
         self._executor = executor
-        self._wait = wait
+        self._wait = 0.0 if model.config.folded else wait
         self._size = size
         self._waiting: deque[_Job] = deque()
-        self._drainer: asyncio.Task[None] | None = None
+        self._lock = threading.Lock()
 
-    async def embed(self, texts: list[str]) -> Vector:
-        """Embed texts: one row each, in their order."""
-        job = _Job(texts, asyncio.get_running_loop().create_future())
-        self._waiting.append(job)
-        if self._drainer is None or self._drainer.done():
-            self._drainer = asyncio.create_task(self._drain())
-        return await job.done
+    def embed_query(self, texts: list[str]) -> Vector:
+        """Embed questions: one row each. Blocks."""
+        return self.submit(texts, "query").result()
 
-    async def _drain(self) -> None:
-        if self._wait:
-            await asyncio.sleep(self._wait)
-        while self._waiting:
-            jobs = self._take()
-            if jobs:
-                await self._run(jobs)
+    def embed_documents(self, texts: list[str]) -> Vector:
+        """Embed passages or sentences: one row each. Blocks."""
+        return self.submit(texts, "document", wait=False).result()
 
-    def _take(self) -> list[_Job]:
-        """Remove the jobs of the next call from the queue, leaving out those given up by their callers."""
-        jobs: list[_Job] = []
-        count = 0
-        while self._waiting and (not jobs or count + len(self._waiting[0].texts) <= self._size):
-            job = self._waiting.popleft()
-            if not job.done.done():
-                jobs.append(job)
-                count += len(job.texts)
-        return jobs
+    def submit(
+        self, texts: list[str], kind: PromptKind, instruction: str = "", *, wait: bool = True
+    ) -> Future[Vector]:
+        """Embed texts soon; a caller that has left cancels the future, and its texts are left out."""
+        job = _Job(texts, kind, instruction, time.monotonic() + (self._wait if wait else 0.0))
+        with self._lock:
+            self._waiting.append(job)
+        self._executor.submit(self._run)
+        return job.done
 
-    async def _run(self, jobs: list[_Job]) -> None:
+    def _run(self) -> None:
+        """Embed what waits; called once for each job, in vain if an earlier call took it along."""
+        jobs = self._take()
+        if not jobs:
+            return
         texts = [text for job in jobs for text in job.texts]
+        embed = self.model.embed_query if jobs[0].kind == "query" else self.model.embed_documents
+        began = time.perf_counter()
         try:
-            rows = await asyncio.get_running_loop().run_in_executor(self._executor, self._embed, texts)
+            rows = embed(texts, jobs[0].instruction) if jobs[0].instruction else embed(texts)
         except Exception as error:
             for job in jobs:
-                if not job.done.done():
-                    job.done.set_exception(error)
+                job.done.set_exception(error)
             return
+        seconds = (time.perf_counter() - began) / max(1, len(texts))
+        self.seconds_per_text += _SMOOTHING * (seconds - self.seconds_per_text)
         first = 0
         for job in jobs:
-            if not job.done.done():
-                job.done.set_result(rows[first : first + len(job.texts)])
+            job.done.set_result(rows[first : first + len(job.texts)])
             first += len(job.texts)
 
-    async def close(self) -> None:
-        """Finish what was asked for."""
-        if self._drainer is not None:
-            await self._drainer
+    def _take(self) -> list[_Job]:
+        """Take the jobs of the next call from the queue: the first one and those the model treats alike."""
+        with self._lock:
+            first = self._waiting[0] if self._waiting else None
+        if first is None:
+            return []
+        time.sleep(max(0.0, first.due - time.monotonic()))
+        jobs: list[_Job] = []
+        others: deque[_Job] = deque()
+        room = self._size
+        with self._lock:
+            for job in self._waiting:
+                alike = (job.kind, job.instruction) == (first.kind, first.instruction)
+                if job is first or (alike and len(job.texts) <= room):
+                    jobs.append(job)
+                    room -= len(job.texts)
+                else:
+                    others.append(job)
+                    room = 0 if alike else room  # nobody overtakes one of the same kind
+            self._waiting = others
+        return [job for job in jobs if job.done.set_running_or_notify_cancel()]

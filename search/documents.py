@@ -1,14 +1,11 @@
-"""Read documents back from the store: lists, whole texts, what is indexed.
-
-Only what is in the store can be read; no file is opened. Blocking; call it in a thread.
-"""
+"""Read documents back from the store: lists, whole texts, what is indexed. No file is opened."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from app.problems import NotFoundError
+from search.errors import NotFoundError
 from store.types import Chunk, Filter, Store
 
 _ID = re.compile(r"[0-9a-f]{32}")

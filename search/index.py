@@ -1,355 +1,247 @@
-"""The index that is searched, with the model that made it; another model's index is followed while serving.
+"""The index that is searched: its current collection, open, with the model that made it.
 
-A model and the store of its vectors are opened, used and let go of together, so that a question is never
-embedded by one model and put to the vectors of another. Must not know HTTP.
+A model and the store of its vectors are opened and used together, so that a question embedded by one model is
+never put to the vectors of another. Every request compares the collection that is open with the current one;
+after a change of model the first request to notice opens the next, while others are still answered from the
+former. Calls are repeated in two places only: here once, if the collection changed under a request, and in
+the store's client, which reconnects.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypedDict, TypeVar
+from typing import TypeVar
 
-from app.settings import Settings
-from indexer.errors import IndexerError
-from indexer.session import collection_schema
+from lusifer.embedder import DEFAULT_MODEL, TextEmbedder
 from lusifer.errors import LusiferError, ServiceError
-from search.embedding import Embedding
-from search.request import Limits, SearchRequest
+from search.batching import BatchedEmbedder
+from search.ranking import Calibration
+from search.request import Limits, SearchRequest, check_request
 from search.result import SearchResult
-from search.service import SearchService
-from store.errors import FingerprintMismatch, InvalidRequest, StoreError, StoreMissing
+from search.service import search
+from store.errors import FingerprintMismatch, InvalidRequest, StoreError
+from store.location import CollectionInfo, IndexLocation
 from store.types import Schema, Store
 
-# Load the model and open the index that the settings name: for the server and for single commands.
+T = TypeVar("T")
+#: Loads the model that made a collection; the one that is set, if there is no collection.
+ModelLoader = Callable[[Schema | None], TextEmbedder]
 
-
-ModelLoader = Callable[[Settings], Embedding]
-StoreOpener = Callable[[Settings, Embedding], Store]
+#: Seconds before a model that could not be loaded is tried again.
+RETRY_SECONDS = 30.0
 
 log = logging.getLogger("lusifer.index")
 
 
-def limits_of(settings: Settings) -> Limits:
-    """How much may be asked for at a time."""
-    return Limits(settings.max_query_characters, settings.max_limit, settings.max_offset)
+def load_model_of(schema: Schema, wanted: str, load: Callable[[str], TextEmbedder]) -> TextEmbedder:
+    """Load the model that made a collection, by the reference that is set or else the collection's own.
 
-
-def load_model(settings: Settings) -> Embedding:
-    """Load the model the settings name.
-
-    Raises:
-        UsageError: the settings contradict each other.
-        LusiferError: it cannot be loaded.
-    """
-    from indexer.model import SEARCHING_PATIENCE
-    from indexer.model import load_model as load
-
-    return load(settings, patience=SEARCHING_PATIENCE)
-
-
-def load_index_model(settings: Settings) -> Embedding:
-    """Load the model that made the index; the one the settings name where there is no such index or model.
+    Args:
+        schema: the collection's.
+        wanted: reference that is set; it may name the same model in another place, such as a service.
+        load: loads a model by reference.
 
     Raises:
-        UsageError, LusiferError: as for ``load_model``.
+        FingerprintMismatch: neither reference leads to that model.
     """
-    try:
-        schema = find_schema(settings)
-        if schema is not None:
-            return load_for(settings, schema)
-    except StoreError as error:
-        # Whoever asks the store will be told; a server can be started all the same.
-        log.warning("%s", error)
-    return load_model(settings)
-
-
-def load_for(settings: Settings, schema: Schema) -> Embedding:
-    """Load the model that made an index: the one the settings name, or else the one the index names.
-
-    Raises:
-        UsageError: the settings contradict each other.
-        FingerprintMismatch: neither is that model, or can be loaded.
-    """
-    from indexer.model import SEARCHING_PATIENCE, SHIPPED, load_reference, model_reference
-    from indexer.model import load_model as load
-    from indexer.session import collection_schema
-
-    wanted = model_reference(settings, schema.model)
     reasons = []
     for reference in dict.fromkeys((wanted, schema.model)):
         try:
-            if reference == wanted:
-                model = load(settings, schema.model, patience=SEARCHING_PATIENCE)
-            else:
-                model = load_reference(reference, settings, patience=SEARCHING_PATIENCE)
+            model = load(reference)
         except LusiferError as error:
             reasons.append(error.message)
             continue
-        if collection_schema(model) == schema:
+        if model.fingerprint == schema.model_fingerprint:
             if reference != wanted:
-                log.warning("the index is searched with %s, which made it", reference or SHIPPED)
+                log.warning("the index is searched with %s, which made it", reference or DEFAULT_MODEL)
             return model
-        reasons.append(f"{reference or SHIPPED} is another model or version by now")
+        reasons.append(f"{reference or DEFAULT_MODEL} is another model or version by now")
     raise FingerprintMismatch(
-        f"The index was made with {schema.model or SHIPPED}, which cannot be had here: {'; '.join(reasons)}",
-        hint="Run `lusifer index` to make it anew with the model that is set; this server will follow.",
+        f"The index was made with {schema.model or DEFAULT_MODEL}, which cannot be loaded: "
+        f"{'; '.join(reasons)}",
+        hint="Index the documents again with the model that is set; searches follow.",
     )
 
 
-class _Place(TypedDict):
-    """Where the functions of ``store`` find a collection."""
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class _Open:
+    """A collection with its model; its store is closed when the last question that uses it is answered."""
 
-    url: str | None
-    api_key: str | None
-    collection: str
-
-
-def _place(settings: Settings) -> _Place:
-    key = settings.qdrant_api_key
-    return _Place(
-        url=settings.qdrant_url,
-        api_key=None if key is None else key.get_secret_value(),
-        collection=settings.collection,
-    )
+    info: CollectionInfo
+    store: Store
+    model: BatchedEmbedder
+    calibration: Calibration | None
 
 
-def find_schema(settings: Settings) -> Schema | None:
-    """Read what made the index that is searched now; None if there is none.
-
-    Raises:
-        StoreError: it cannot be read.
-    """
-    from store import current_schema
-
-    return current_schema(settings.data, **_place(settings))
-
-
-def open_index(settings: Settings, model: Embedding) -> Store:
-    """Open the store that was filled with this model.
-
-    Raises:
-        StoreError: there is none, another model filled it, or it cannot be reached.
-    """
-    from indexer.session import collection_schema
-    from store import open_store
-
-    return open_store(settings.data, collection_schema(model), **_place(settings))
-
-
-@dataclass(frozen=True, slots=True)
-class IndexDoors:
-    """How to get at the index.
-
-    Attributes:
-        open_store: opens the store that was filled with a model.
-        find_schema: reads what made the index that is searched now.
-        load_for: loads the model that made it.
-    """
-
-    open_store: StoreOpener = open_index
-    find_schema: Callable[[Settings], Schema | None] = find_schema
-    load_for: Callable[[Settings, Schema], Embedding] = load_for
-
-
-# The way to the store of one model's vectors. Must not know models, routes or pages.
-
-
-T = TypeVar("T")
-
-store_log = logging.getLogger("lusifer.store")
-
-
-class StoreDoor:
-    """The way to the store: opened when first needed, and again after it failed.
-
-    So a server can be started before anything is indexed, and outlives a store that is replaced.
-    """
-
-    def __init__(self, open_store: Callable[[], Store]) -> None:
-        self._open = open_store
-        self._store: Store | None = None
-        self._lock = threading.Lock()
-
-    def ask(self, question: Callable[[Store], T]) -> T:
-        """Put a question to the store. Blocks; call it in a thread.
-
-        Raises:
-            StoreError: the store cannot be opened or asked.
-        """
-        with self._lock:
-            if self._store is None:
-                self._store = self._open()
-            store = self._store
-        try:
-            return question(store)
-        except InvalidRequest:
-            raise
-        except StoreError as error:
-            store_log.warning("the store failed (%s) and will be opened again", type(error).__name__)
-            with self._lock:
-                if self._store is store:
-                    self._store = None
-            raise
-
-    def close(self) -> None:
-        """Let go of the store."""
-        with self._lock:
-            if self._store is not None:
-                self._store.close()
-                self._store = None
-
-
-#: How often to look whether the index is another one, in seconds.
-WATCH_SECONDS = 3.0
-#: How long a request waits for another model to be loaded, in seconds.
-_FOLLOW_SECONDS = 5.0
-#: After how long a model that could not be loaded is tried again, in seconds.
-_RETRY_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """A model, the way to its store, and searches with both."""
-
-    model: Embedding
-    door: StoreDoor
-    search: SearchService
-
-
-class LiveIndex:
-    """Answers from the index there is, and from the next when it has taken its place.
+class SearchIndex:
+    """Answers questions from the current collection; may be used by many threads.
 
     Args:
-        settings: which index.
-        model: to begin with.
-        executor: one thread, in which models run.
-        doors: how to open stores, to look which model made the index, and to load that.
+        location: where the collections are.
+        load: loads models.
+        limits: how much may be asked for.
+        candidates: passages that each half of a search contributes.
+        batch_wait: seconds that questions wait to be embedded together, by models that profit.
     """
 
-    def __init__(self, settings: Settings, model: Embedding, executor: Executor, doors: IndexDoors) -> None:
-        self._settings = settings
-        self._executor = executor
-        self._doors = doors
-        self._following = threading.Lock()
-        self._refused: tuple[Schema, float] | None = None
-        self._complaint = ""
-        self._former: Generation | None = None
-        self._current = self._open(model)
+    def __init__(
+        self,
+        location: IndexLocation,
+        load: ModelLoader,
+        *,
+        limits: Limits,
+        candidates: int = 200,
+        batch_wait: float = 0.002,
+    ) -> None:
+        self.limits = limits
+        self._location = location
+        self._load = load
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="embed")
+        self._candidates = candidates
+        self._batch_wait = batch_wait
+        self._model: BatchedEmbedder | None = None
+        self._open: _Open | None = None
+        self._changing = threading.Lock()
+        self._refused: tuple[CollectionInfo, Exception, float] | None = None
 
     @property
-    def model(self) -> Embedding:
-        """The model that questions are embedded with now."""
-        return self._current.model
+    def model(self) -> BatchedEmbedder:
+        """The model in use: the current collection's or, before anything is indexed, the one that is set."""
+        self.load_model()
+        assert self._model is not None
+        return self._model
 
-    def ask(self, question: Callable[[Store], T]) -> T:
-        """Put a question that needs no model to the store. Blocks; call it in a thread.
+    def load_model(self) -> None:
+        """Load the current collection's model; the one that is set if there is none or it is gone.
+
+        Harmless when repeated.
 
         Raises:
-            StoreError: the store cannot be opened or asked.
+            LusiferError: it cannot be loaded.
         """
-        generation = self._current
+        if self._model is not None:
+            return
         try:
-            return generation.door.ask(question)
+            info = self._location.current()
+            model = self._load(None if info is None else info.schema)
         except StoreError as error:
-            if not self._has_moved(generation, error):
-                raise
-        return self._current.door.ask(question)
+            # Who asks a question is told; a server can be started all the same.
+            log.warning("%s", error)
+            model = self._load(None)
+        self._model = self._batched(model)
 
-    async def search(self, request: SearchRequest) -> SearchResult:
-        """Answer one question.
+    def search(self, request: SearchRequest) -> SearchResult:
+        """Answer a question. Blocks.
 
         Raises:
             RequestError: the request cannot be answered as it is.
             StoreError: the store cannot be asked.
             LusiferError: the model cannot be used.
         """
-        generation = self._current
-        try:
-            return await generation.search.search(request)
-        except (StoreError, ServiceError) as error:
-            if not await asyncio.to_thread(self._has_moved, generation, error):
-                raise
-        return await self._current.search.search(request)
-
-    async def watch(self) -> None:
-        """Look again and again whether the index is another one, until cancelled."""
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            await asyncio.to_thread(self.look)
-
-    def look(self) -> None:
-        """Follow the index if it is another one, and let go of what the last step left."""
-        self._drop_former()
-        with self._following:
-            self._follow()
-
-    async def close(self) -> None:
-        """Finish searches and let go of the store."""
-        await self._current.search.close()
-        self._drop_former()
-        self._current.door.close()
-
-    def _open(self, model: Embedding) -> Generation:
-        settings = self._settings
-        door = StoreDoor(lambda: self._doors.open_store(settings, model))
-        search = SearchService(
-            door.ask,
-            model,
-            self._executor,
-            limits=limits_of(settings),
-            candidates=settings.candidates,
-            batch_wait=settings.batch_wait_ms / 1000,
+        request = check_request(request, self.limits)
+        return self._ask(
+            lambda index: search(
+                index.store,
+                index.model,
+                request,
+                calibration=index.calibration,
+                candidates=self._candidates,
+            )
         )
-        return Generation(model, door, search)
 
-    def _has_moved(self, seen: Generation, error: Exception) -> bool:
-        """Tell whether there is another generation by now than the one that failed so."""
-        # A server that is away, a full disk or a wrong request has nothing to do with the model.
-        if not isinstance(error, FingerprintMismatch | StoreMissing | ServiceError) and (
-            type(error) is not StoreError
-        ):
-            return False
-        if not self._following.acquire(timeout=_FOLLOW_SECONDS):
-            return False
+    def ask(self, question: Callable[[Store], T]) -> T:
+        """Put a question that needs no model to the store. Blocks.
+
+        Raises:
+            StoreError: the store cannot be opened or asked.
+        """
+        return self._ask(lambda index: question(index.store))
+
+    def close(self) -> None:
+        """Let go of the store and the model's thread."""
+        self._open = None
+        self._executor.shutdown()
+
+    def _ask(self, question: Callable[[_Open], T]) -> T:
+        """Ask the current collection; once more if it is another one by the time it fails."""
+        index = self._current()
         try:
-            if self._current is seen:
-                self._follow()
+            return question(index)
+        except InvalidRequest:
+            raise
+        except (StoreError, ServiceError) as error:
+            if isinstance(error, StoreError):
+                log.warning("the store failed (%s) and is opened again", type(error).__name__)
+                if self._open is index:
+                    self._open = None
+            if self._location.current() == index.info:
+                raise
+        return question(self._current())
+
+    def _current(self) -> _Open:
+        """Return the current collection, opening it if it is another one than is open."""
+        info = self._location.current()
+        index = self._open
+        if index is not None and index.info == info:
+            return index
+        # While the next collection is opened, other questions are answered from the former.
+        if not self._changing.acquire(blocking=index is None):
+            assert index is not None
+            return index
+        try:
+            if self._open is None or self._open.info != info:
+                self._open = self._open_next(info)
+            return self._open
         finally:
-            self._following.release()
-        return self._current is not seen
+            self._changing.release()
 
-    def _follow(self) -> None:
-        """Open the index there is now, if it is another one; where that fails, say why, once."""
+    def _open_next(self, info: CollectionInfo | None) -> _Open:
+        former = self._open
+        if info is None:
+            self._open = None
+            self._location.open()  # raises StoreMissing and says what is missing
+        assert info is not None
         try:
-            self._open_next()
-            self._complaint = ""
-        except (StoreError, LusiferError, IndexerError) as error:
-            if error.message != self._complaint:
-                log.warning("cannot follow the index: %s", error)
-            self._complaint = error.message
-
-    def _open_next(self) -> None:
-        schema = self._doors.find_schema(self._settings)
-        if schema is None or schema == collection_schema(self.model):
-            return
-        now = time.monotonic()
-        if self._refused is not None and self._refused[0] == schema and now < self._refused[1]:
-            return
-        # A model that cannot be had now is not to be had three seconds later either.
-        self._refused = schema, now + _RETRY_SECONDS
-        model = self._doors.load_for(self._settings, schema)
-        self._refused = None
-        self._former, self._current = self._current, self._open(model)
-        log.info("the index is now one of %s (%s)", model.name, model.fingerprint)
-
-    def _drop_former(self) -> None:
-        """Close the store of the generation before, whose last searches had time to end."""
-        former, self._former = self._former, None
+            model = self._model_of(info)
+        except (StoreError, LusiferError):
+            if former is None:
+                raise
+            return former
+        calibration = Calibration.read(model.model.config.calibration)
+        index = _Open(info, self._location.open(info), model, calibration)
+        weakref.finalize(index, _close, index.store)
         if former is not None:
-            former.door.close()
+            log.info("the index is now one of %s (%s)", model.model.name, model.model.fingerprint)
+        return index
+
+    def _model_of(self, info: CollectionInfo) -> BatchedEmbedder:
+        """Return the collection's model; one that could not be loaded is not tried with every question."""
+        if self._model is not None and self._model.model.fingerprint == info.schema.model_fingerprint:
+            return self._model
+        if self._refused is not None:
+            refused, error, until = self._refused
+            if refused == info and time.monotonic() < until:
+                raise error.with_traceback(None)
+        try:
+            self._model = self._batched(self._load(info.schema))
+        except (StoreError, LusiferError) as error:
+            log.warning("the index cannot be searched: %s", error)
+            self._refused = info, error, time.monotonic() + RETRY_SECONDS
+            raise
+        return self._model
+
+    def _batched(self, model: TextEmbedder) -> BatchedEmbedder:
+        return BatchedEmbedder(model, self._executor, wait=self._batch_wait)
+
+
+def _close(store: Store) -> None:
+    try:
+        store.close()
+    except StoreError as error:
+        log.warning("the store could not be closed: %s", error)

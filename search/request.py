@@ -1,16 +1,13 @@
-"""A question with its filters, checked once for every way of asking.
-
-Knows what may be asked and its limits; must not know HTTP or the command line.
-"""
+"""A question with its filters, checked once for every way of asking."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from app.problems import RequestError
-from lusifer.languages import CODES
+from common.languages import CODES
+from search.errors import RequestError
 from store.types import Filter
 
 
@@ -76,14 +73,11 @@ def check_request(request: SearchRequest, limits: Limits) -> SearchRequest:
     check_number("limit", request.limit, 1, limits.limit)
     check_number("offset", request.offset, 0, limits.offset)
     _check_times(request)
-    return SearchRequest(
+    return replace(
+        request,
         text=text,
         languages=check_languages(request.languages),
         folder=normalise_folder(request.folder),
-        modified_from=request.modified_from,
-        modified_to=request.modified_to,
-        limit=request.limit,
-        offset=request.offset,
         query_language=check_languages((request.query_language,))[0] if request.query_language else None,
     )
 

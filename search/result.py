@@ -1,21 +1,13 @@
 """The one result object: what a search answers, on the page, in the API and on the command line.
 
-Knows its own shape only. Field order is the order in JSON.
+Field order is the order in JSON.
 """
 
 from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-#: Stands between the headings above a passage.
-HEADING_SEPARATOR = " › "
-
-
-class QueryLanguage(BaseModel):
-    """The language a question is taken to be in."""
-
-    code: str = Field(description="ISO 639-1 code.", examples=["en"])
-    confidence: float = Field(ge=0, le=1, description="How sure the detection is; 1 if the sender said it.")
+from lusifer.detection import Detection
 
 
 class DocumentRef(BaseModel):
@@ -64,7 +56,7 @@ class SearchResult(BaseModel):
     """The answer to a question."""
 
     query: str
-    language: QueryLanguage
+    language: Detection = Field(description="Of the question; sure if the sender said it.")
     total: int = Field(description="Documents found, all pages together.")
     good_match: bool = Field(
         description="Whether the best document of all pages is likely about what was asked; if not, nothing "

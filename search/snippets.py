@@ -1,19 +1,20 @@
-"""Cut a passage into sentences, in any of the 14 languages, keeping offsets.
+"""Snippets of passages: split into sentences, choose the one that answers, shorten around it.
 
-Knows punctuation only, no language and no model. A sentence never ends inside a word.
+Spans are (start, end) in characters. Sentences are found by punctuation, in any of the 14 languages, and
+never end inside a word.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
+from search.result import Passage
+from store.types import HEADING_SEPARATOR, Vector
 
-from search.result import HEADING_SEPARATOR, Passage
-from store.types import Vector
+Span = tuple[int, int]
 
 #: Ends a sentence wherever it stands: danda, Arabic and Urdu marks, full-width stops.
 _STRONG = "।॥؟۔。！？"
@@ -30,6 +31,16 @@ _BOUNDARY = re.compile(
 )
 _INITIAL = re.compile(r"(?:^|[\s(.])[^\W\d_]$")
 _NUMBERED = re.compile(r"(?:^|\n|[.!?।؟]\s)[ \t]*\d{1,3}$")
+#: A passage is at most some hundred tokens; a longer list of sentences is a table or a poem.
+_MOST_SENTENCES = 40
+#: Characters; a heading fits one line.
+_LONGEST_HEADING = 60
+_BLANK_LINE = re.compile(r"[^\S\n]*\n\s*\n")
+_ENDS_SENTENCE = re.compile(r"[.!?…:;।॥؟۔。！？؛][\"'”’»)\]]*\Z")
+_MARKDOWN_HEADING = re.compile(r"#{1,6}[ \t]+\S.*\Z")
+_SPACE = re.compile(r"\s")
+_BREAK = re.compile(r"[^\S\n]*\n(?P<apart>\s*\n\s*|[^\S\n]*(?=(?:[-*+•|]|\d{1,3}[.)])\s))?[^\S\n]*")
+_LINE = re.compile(r"(?P<mark>#{1,6}[ \t]+)?(?P<body>[^\n]*\S)[^\S\n]*(?:\n\s*|\Z)")
 
 
 def split_sentences(text: str) -> list[tuple[int, int]]:
@@ -64,107 +75,51 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int]:
     return start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
 
 
-# Mark the sentence of each passage that answers the question best.
-
-
-Span = tuple[int, int]
-
-#: A passage is at most some hundred tokens; a longer list of sentences is a table or a poem.
-_MOST_SENTENCES = 40
-#: Characters; a heading fits one line.
-_LONGEST_HEADING = 60
-_BLANK_LINE = re.compile(r"[^\S\n]*\n\s*\n")
-_ENDS_SENTENCE = re.compile(r"[.!?…:;।॥؟۔。！？؛][\"'”’»)\]]*\Z")
-_MARKDOWN_HEADING = re.compile(r"#{1,6}[ \t]+\S.*\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class SentencePlan:
-    """The sentences of some passages.
-
-    Attributes:
-        spans: for each passage, where its sentences are.
-        texts: all sentences, one passage after the other: what has to be embedded.
-    """
-
-    spans: tuple[tuple[Span, ...], ...]
-    texts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A passage in which a sentence is to be marked.
-
-    Attributes:
-        text: the passage.
-        headings: texts of headings that may stand in it; a heading answers nothing and is not marked.
-    """
-
-    text: str
-    headings: tuple[str, ...] = ()
-
-
-def plan_sentences(passages: Sequence[Candidate]) -> SentencePlan:
-    """Find the sentences to compare with the question."""
-    spans = tuple(tuple(_sentences(passage)) for passage in passages)
-    texts = (
-        passage.text[start:end]
-        for passage, found in zip(passages, spans, strict=True)
-        for start, end in found
-    )
-    return SentencePlan(spans, tuple(texts))
-
-
-def _sentences(passage: Candidate) -> list[Span]:
-    """The sentences that are no headings; all of them where there is nothing else."""
-    spans = [_without_heading(passage, span) for span in split_sentences(passage.text)]
-    body = [span for span in spans if not _is_heading(passage, span)]
-    return (body or spans)[:_MOST_SENTENCES]
-
-
-def _without_heading(passage: Candidate, span: Span) -> Span:
-    """Leave out a known heading on the first line of a sentence; PDF files have no blank line after it."""
-    start, end = span
-    line, _, rest = passage.text[start:end].partition("\n")
-    return (end - len(rest.lstrip()), end) if rest.strip() and line.strip() in passage.headings else span
-
-
-def _is_heading(passage: Candidate, span: Span) -> bool:
-    """Tell whether a sentence is a heading: known, marked, or a short line that ends a paragraph openly."""
-    line = passage.text[slice(*span)]
-    if line in passage.headings or _MARKDOWN_HEADING.match(line):
-        return True
-    stands_alone = _BLANK_LINE.match(passage.text, span[1]) is not None
-    return stands_alone and len(line) <= _LONGEST_HEADING and not _ENDS_SENTENCE.search(line)
-
-
-def best_sentences(plan: SentencePlan, sentences: Vector, question: Vector) -> list[Span | None]:
-    """Choose the sentence closest to the question in each passage.
+def choose_sentences(
+    passages: Sequence[tuple[str, Sequence[str]]], embed: Callable[[list[str]], Vector], question: Vector
+) -> list[Span | None]:
+    """Choose the sentence closest to a question in each passage.
 
     Args:
-        plan: the sentences.
-        sentences: their vectors, shape (len(plan.texts), dimensions).
+        passages: texts, each with the headings that may stand in it; a heading answers nothing and is not
+            chosen.
+        embed: returns the vectors of sentences; asked once for all of them.
         question: vector of the question, shape (dimensions,).
 
     Returns:
         One span for each passage, None for a passage without a sentence.
     """
-    similarity = sentences @ question if plan.texts else np.empty(0, np.float32)
+    spans = [_sentences(text, headings) for text, headings in passages]
+    texts = [text[slice(*span)] for (text, _), own in zip(passages, spans, strict=True) for span in own]
+    similarity = iter((embed(texts) @ question).tolist() if texts else ())
     chosen: list[Span | None] = []
-    first = 0
-    for spans in plan.spans:
-        scores = similarity[first : first + len(spans)]
-        chosen.append(spans[int(scores.argmax())] if spans else None)
-        first += len(spans)
+    for own in spans:
+        scores = [next(similarity) for _ in own]
+        chosen.append(own[scores.index(max(scores))] if own else None)
     return chosen
 
 
-# Cut text into runs, marked and not, and shorten it around a mark.
+def _sentences(text: str, headings: Sequence[str]) -> list[Span]:
+    """List the sentences that are no headings; all of them where there is nothing else."""
+    spans = [_without_heading(text, headings, span) for span in split_sentences(text)]
+    body = [span for span in spans if not _is_heading(text, headings, span)]
+    return (body or spans)[:_MOST_SENTENCES]
 
 
-_SPACE = re.compile(r"\s")
-_BREAK = re.compile(r"[^\S\n]*\n(?P<apart>\s*\n\s*|[^\S\n]*(?=(?:[-*+•|]|\d{1,3}[.)])\s))?[^\S\n]*")
-_LINE = re.compile(r"(?P<mark>#{1,6}[ \t]+)?(?P<body>[^\n]*\S)[^\S\n]*(?:\n\s*|\Z)")
+def _without_heading(text: str, headings: Sequence[str], span: Span) -> Span:
+    """Leave out a known heading on the first line of a sentence; PDF files have no blank line after it."""
+    start, end = span
+    line, _, rest = text[start:end].partition("\n")
+    return (end - len(rest.lstrip()), end) if rest.strip() and line.strip() in headings else span
+
+
+def _is_heading(text: str, headings: Sequence[str], span: Span) -> bool:
+    """Tell whether a sentence is a heading: known, marked, or a short line that ends a paragraph openly."""
+    line = text[slice(*span)]
+    if line in headings or _MARKDOWN_HEADING.match(line):
+        return True
+    stands_alone = _BLANK_LINE.match(text, span[1]) is not None
+    return stands_alone and len(line) <= _LONGEST_HEADING and not _ENDS_SENTENCE.search(line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,10 @@
 loads no engine.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+
 from store.errors import (
     DiskFull,
     FingerprintMismatch,
@@ -17,11 +21,12 @@ from store.errors import (
     StoreUnavailable,
 )
 from store.lexical.analyser import ANALYSER_VERSION
-from store.location import DEFAULT_COLLECTION, CollectionInfo, IndexLocation, open_location, owner_id
+from store.location import IndexLocation, owner_id
 from store.types import (
     HEADING_SEPARATOR,
     Answer,
     Chunk,
+    CollectionInfo,
     DocumentHits,
     FacetField,
     Filter,
@@ -63,3 +68,28 @@ __all__ = [
     "open_location",
     "owner_id",
 ]
+
+DEFAULT_COLLECTION = "documents"
+
+
+def open_location(
+    data: Path, *, url: str | None = None, api_key: str | None = None, collection: str = DEFAULT_COLLECTION
+) -> IndexLocation:
+    """Return where an index is; nothing is opened, made or asked yet.
+
+    Args:
+        data: the data folder: of the embedded store, or of what is kept locally about one on a server.
+        url: address of a Qdrant server; None for the embedded store.
+        api_key: the server's key.
+        collection: name of the collection on the server.
+
+    Raises:
+        StoreUnavailable: the address is not one.
+    """
+    if url is None:
+        from store.daemon.client import LocalIndex
+
+        return LocalIndex(data)
+    from store.server.index import ServerIndex, connect
+
+    return ServerIndex(connect(url, api_key), collection, data, address=url)

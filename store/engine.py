@@ -11,7 +11,7 @@ import numpy as np
 
 from store.lexical.analyser import SparseVector
 from store.points import Payload, Points
-from store.types import CollectionInfo, FacetField, Filter, Vector
+from store.types import CollectionInfo, FacetField, Filter, OneOf, Vector
 
 #: The filter that lets every chunk through.
 EVERYTHING = Filter()
@@ -38,14 +38,13 @@ class Condition:
         """Whether every point is meant."""
         return self == ALL_POINTS
 
+    def exclusions(self) -> list[OneOf]:
+        """List what must not hold of a point."""
+        given = (("version", self.except_version), ("owner", self.except_owner))
+        return [OneOf(field, (value,)) for field, value in given if value is not None]
+
 
 ALL_POINTS = Condition()
-
-
-def path_bounds(prefix: str) -> tuple[str, str]:
-    """Say what matches a path prefix: exactly the first, or whatever begins with the second."""
-    trimmed = prefix.rstrip("/")
-    return trimmed or "/", trimmed + "/"
 
 
 @dataclass(frozen=True, slots=True)

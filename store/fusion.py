@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,21 +31,17 @@ class FusionParameters:
     """How two kinds of evidence become one score.
 
     Attributes:
-        method: ``convex`` adds the scores themselves, ``rrf`` the reciprocals of the ranks.
         lexical_weight: weight of the lexical half; the dense half weighs 1.
         own_weight: the same for candidates in the question's own language; None for no difference.
-        own_handicap: what the score of those is lowered by, in units of the cosine (``convex`` only).
+        own_handicap: what the score of those is lowered by, in units of the cosine.
         full_coverage: share of the question the best lexical hit must cover for the lexical half to count
             in full; below it, it is damped in proportion. 0 switches damping off.
-        rrf_constant: the k of reciprocal rank fusion; higher lets the first ranks stand out less.
     """
 
-    method: Literal["convex", "rrf"] = "convex"
     lexical_weight: float = 0.5
     own_weight: float | None = None
     own_handicap: float = 0.0
     full_coverage: float = 1.0
-    rrf_constant: int = 60
 
 
 DEFAULT_PARAMETERS = FusionParameters()
@@ -80,12 +76,12 @@ def fuse(
         similarities: cosine of question and candidate, shape (n,).
         lexical: lexical score of each candidate, 0 where no word is shared, shape (n,).
         ideal: lexical score of a chunk that holds the whole question; 0 if the question has no words.
-        parameters: method and weights.
+        parameters: the weights.
         own: whether each candidate is in the question's language, shape (n,), or one answer for all.
 
     Returns:
-        all candidates, best first; equal scores in order of id. Convex scores are the weighted mean of cosine
-        and coverage, less the handicap, so they are at most 1; RRF scores are 1 for the first of both lists.
+        all candidates, best first; equal scores in order of id. Scores are the weighted mean of cosine and
+        coverage, less the handicap, so they are at most 1.
     """
     cosines: NDArray[np.float64] = np.asarray(similarities, np.float64).round(DECIMALS)
     words: NDArray[np.float64] = np.asarray(lexical, np.float64).round(DECIMALS)
@@ -93,12 +89,7 @@ def fuse(
     same = np.broadcast_to(np.asarray(own, np.bool_), cosines.shape)
     weights, largest = _weights(same, parameters)
     trust = weights * damp(words, ideal, parameters.full_coverage)
-    if parameters.method == "convex":
-        scores = cosines + trust * covered - parameters.own_handicap * same
-    else:
-        constant = parameters.rrf_constant
-        scores = (constant + 1) / (constant + ranks(cosines))
-        scores += trust * np.where(words > 0, (constant + 1) / (constant + ranks(words)), 0.0)
+    scores = cosines + trust * covered - parameters.own_handicap * same
     scores = np.round(scores / (1 + largest), DECIMALS)
     columns = (scores.tolist(), cosines.tolist(), words.tolist(), covered.tolist())
     fused = [Fused(*row) for row in zip(ids, *columns, strict=True)]
@@ -124,12 +115,6 @@ def damp(lexical: ArrayLike, ideal: float, full_coverage: float) -> float:
     """Say how far to trust the lexical half, 0 to 1, by the coverage of its best hit."""
     best = float(coverage(lexical, ideal).max(initial=0.0))
     return 1.0 if full_coverage <= 0 else min(1.0, best / full_coverage)
-
-
-def ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rank from 1, the highest score first; equal scores share the best of their ranks."""
-    ordered = np.sort(-scores)
-    return np.asarray(np.searchsorted(ordered, -scores, side="left") + 1, np.float64)
 
 
 def group(

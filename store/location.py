@@ -2,7 +2,7 @@
 
 A collection is a folder or a Qdrant collection with a name made of its fingerprint; one *current* (a symbolic
 link, or an alias) names the one that is searched, and is renamed at once. A change of model builds another
-collection beside the current one and then switches. ``open_location`` is the way in.
+collection beside the current one and then switches. ``store.open_location`` gives the location of an index.
 """
 
 from __future__ import annotations
@@ -19,9 +19,17 @@ from typing import Protocol
 from store.errors import StoreDamaged, StoreMissing
 from store.types import CollectionInfo, Schema, Store
 
-__all__ = ["CollectionInfo", "IndexBase", "IndexLocation", "open_location", "owner_id"]
+__all__ = [
+    "BUILDING",
+    "NAME",
+    "CollectionInfo",
+    "IndexBase",
+    "IndexLocation",
+    "base_name",
+    "next_name",
+    "owner_id",
+]
 
-DEFAULT_COLLECTION = "documents"
 #: Names of collections, as ``IndexBase`` makes them: a fingerprint, and a number if there were several.
 NAME = r"[0-9a-f]{8,64}(-\d+)?"
 #: File in a manifest's folder as long as its collection is being built.
@@ -88,29 +96,6 @@ class IndexLocation(Protocol):
         """Return the local folder that holds the manifest of a collection; it goes when that goes."""
 
 
-def open_location(
-    data: Path, *, url: str | None = None, api_key: str | None = None, collection: str = DEFAULT_COLLECTION
-) -> IndexLocation:
-    """Return where an index is; nothing is opened, made or asked yet.
-
-    Args:
-        data: the data folder: of the embedded store, or of what is kept locally about one on a server.
-        url: address of a Qdrant server; None for the embedded store.
-        api_key: the server's key.
-        collection: name of the collection on the server.
-
-    Raises:
-        StoreUnavailable: the address is not one.
-    """
-    if url is None:
-        from store.daemon.client import LocalIndex
-
-        return LocalIndex(data)
-    from store.server.index import ServerIndex, connect
-
-    return ServerIndex(connect(url, api_key), collection, data, address=url)
-
-
 def owner_id(data: Path) -> str:
     """Return the id of a data folder, made at random when first asked for."""
     path = data / "owner-id"
@@ -174,16 +159,14 @@ class IndexBase(ABC):
     def _remove(self, info: CollectionInfo) -> None:
         """Remove a collection and its manifest, so that being killed leaves all of it or none."""
 
-    @abstractmethod
-    def _check_replaceable(self, info: CollectionInfo) -> None:
+    def _check_replaceable(self, info: CollectionInfo) -> None:  # noqa: B027 - any, if a data folder is alone
         """Refuse to put another collection in the place of one that others use."""
 
-    @abstractmethod
-    def _is_removable(self, info: CollectionInfo) -> bool:
+    def _is_removable(self, info: CollectionInfo) -> bool:  # noqa: ARG002 - any, if a data folder is alone
         """Whether nobody else may be using a collection that is not current."""
+        return True
 
-    @abstractmethod
-    def _tidy(self) -> None:
+    def _tidy(self) -> None:  # noqa: B027 - a server has nothing else
         """Remove what is no whole collection."""
 
     @abstractmethod
@@ -241,7 +224,11 @@ class IndexBase(ABC):
 
     def sweep(self) -> None:
         """See ``IndexLocation``."""
-        if self._current_name() is None:
+        try:
+            current = self.current()
+        except StoreDamaged:
+            return
+        if current is None:
             return
         for info in self._others():
             if not self._is_marked(info) and self._is_removable(info):

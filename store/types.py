@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +93,42 @@ class Chunk:
     modified: float
 
 
+class OneOf(NamedTuple):
+    """A field has one of some values."""
+
+    field: str
+    values: tuple[str, ...] | tuple[int, ...]
+
+
+class Below(NamedTuple):
+    """A path is, or lies below, another: ``/a/b`` matches ``/a/b`` and all below it, not ``/a/bc``."""
+
+    field: str
+    path: str
+
+    @property
+    def itself(self) -> str:
+        """The one path that matches exactly."""
+        return self.path.rstrip("/") or "/"
+
+    @property
+    def prefix(self) -> str:
+        """What all others begin with."""
+        return self.path.rstrip("/") + "/"
+
+
+class Between(NamedTuple):
+    """A field is a number between two, inclusive; None for no bound."""
+
+    field: str
+    least: float | None
+    greatest: float | None
+
+
+#: What engines can tell of a point: all that a filter is made of.
+Term: TypeAlias = OneOf | Below | Between
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which chunks may be found: all given conditions hold; within one, any value does.
@@ -114,6 +150,21 @@ class Filter:
     modified_to: float | None = None
     first_chunks: bool = False
     owner: str | None = None
+
+    def terms(self) -> list[Term]:
+        """Say the filter in terms that engines know: the only place that names the fields of a filter."""
+        given = (
+            OneOf("language", self.languages),
+            OneOf("document_id", self.document_ids),
+            OneOf("owner", (self.owner,) if self.owner else ()),
+            OneOf("position", (0,) if self.first_chunks else ()),
+        )
+        terms: list[Term] = [term for term in given if term.values]
+        if self.path_prefix is not None:
+            terms.append(Below("path", self.path_prefix))
+        if self.modified_from is not None or self.modified_to is not None:
+            terms.append(Between("modified", self.modified_from, self.modified_to))
+        return terms
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What all tests share: steady hypothesis runs, owner processes that do not outlive the tests."""
+"""What all tests share: steady hypothesis runs, daemons that do not outlive the tests."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ from hypothesis import settings
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
-os.environ.setdefault("LUSIFER_OWNER_IDLE_SECONDS", "5")
+os.environ.setdefault("LUSIFER_DAEMON_IDLE_SECONDS", "5")

@@ -96,6 +96,12 @@ class MemoryStore:
     writes: int = 0
     #: Called before each write: raises to let a process die there.
     before_write: Callable[[], None] = lambda: None
+    name: str = "memory"
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def info(self) -> CollectionInfo:
+        return CollectionInfo(self.name, self.id, self.schema)
 
     @property
     def chunks(self) -> dict[str, Chunk]:
@@ -225,8 +231,8 @@ class MemoryLocation:
             return self.infos[self.building_name]
         number = sum(info.schema == schema for info in self.infos.values())
         name = self.building_name = f"{schema.fingerprint}-{number}"
-        self.infos[name] = CollectionInfo(name, uuid.uuid4().hex, schema)
-        self.stores[name] = MemoryStore(schema)
+        self.stores[name] = MemoryStore(schema, name=name)
+        self.infos[name] = self.stores[name].info
         return self.infos[name]
 
     def switch(self, info: CollectionInfo) -> None:
@@ -335,7 +341,6 @@ def chunks_of(sample: Sample) -> list[Chunk]:
                 text=text,
                 heading=sample.title,
                 language=sample.language,
-                language_confidence=0.99,
                 path=sample.path,
                 folder=sample.path.rpartition("/")[0],
                 title=sample.title,
@@ -347,8 +352,22 @@ def chunks_of(sample: Sample) -> list[Chunk]:
     return chunks
 
 
+def schema_of(model: WordModel) -> Schema:
+    """What collections of a model have in common, as the indexer says."""
+    return Schema(model.dimensions, f"{model.fingerprint}-chunks", model.name, model.fingerprint)
+
+
 def fill(store: MemoryStore, model: WordModel, samples: Sequence[Sample] = SAMPLES) -> MemoryStore:
     for sample in samples:
         chunks = chunks_of(sample)
         store.upsert(chunks, model.embed_documents([chunk.text for chunk in chunks]))
     return store
+
+
+def indexed(folder: Path, model: WordModel) -> MemoryLocation:
+    """Make an index of the samples with a model."""
+    location = MemoryLocation(folder)
+    info = location.build(schema_of(model))
+    fill(location.stores[info.name], model)
+    location.switch(info)
+    return location

@@ -134,6 +134,17 @@ def test_a_model_with_layers_names_the_extra(environment: dict[str, str]) -> Non
     assert "Traceback" not in done.stderr
 
 
+def test_an_editable_install_is_the_repository_itself(tmp_path: Path) -> None:
+    target = ["--target", "wheel:editable", "--directory", str(tmp_path)]
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", *target], cwd=ROOT, check=True, capture_output=True
+    )
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        files = [name for name in wheel.namelist() if ".dist-info/" not in name]
+        assert [Path(name).suffix for name in files] == [".pth"]
+        assert wheel.read(files[0]).decode().strip() == str(ROOT)
+
+
 @pytest.mark.slow
 def test_the_wheel_has_one_name_and_all_it_needs(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]

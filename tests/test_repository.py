@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from statistics import median
 
+import pytest
 from typer.main import get_command
 
 from app.cli.main import cli
 from tools import house, settings_doc
 
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = [module.path for module in house.modules()]
 
 
@@ -60,14 +62,30 @@ def test_settings_page_is_current() -> None:
     )
 
 
-def test_readme_is_short_and_names_real_commands_and_files() -> None:
+def test_readme_is_short_and_names_real_commands() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 200
     commands = set(get_command(cli).list_commands(None))  # type: ignore[attr-defined, arg-type]
-    for name in re.findall(r"^lusifer (\w+)", text, re.MULTILINE):
-        assert name in commands
-    for target in re.findall(r"\]\(((?!http)[^)]+)\)", text):
-        assert (ROOT / target).is_file(), target
+    named = re.findall(r"^lusifer ([a-z-]+)", text, re.MULTILINE)
+    assert len(set(named)) >= 5
+    assert set(named) <= commands
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_pages_name_real_files_and_targets(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(((?!http|#)[^)#]+)", text)
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    paths = re.findall(r"`((?:[\w-]+/)+[\w.-]+\.(?:py|md|toml|json|yaml|html|txt|svg))`", text)
+    folders = (ROOT, ROOT / "samples")
+    assert [path for path in paths if not any((folder / path).exists() for folder in folders)] == []
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
+
+
+def test_decisions_have_lines_that_a_person_can_read() -> None:
+    lines = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > 110 and not line.startswith("|")] == []
 
 
 def test_the_shipped_weights_are_small_enough() -> None:

@@ -1,6 +1,6 @@
 """The promise of the product on its own samples: the right document, in another language, end to end.
 
-The shipped model, the real index of ``samples/`` behind its owner process, the search as page and API use it.
+The shipped model, the real index of ``samples/`` behind its daemon, the search as page and API use it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
-from search.index import load_model, open_index
 from search.request import SearchRequest
-from search.service import search_once
 
 ROOT = Path(__file__).parents[1]
 QUESTIONS = ROOT / "tests" / "data" / "sample_questions.jsonl"
@@ -61,15 +59,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def answers(data: Path) -> list[tuple[Question, list[str]]]:
     """Each question with the paths it found, best first."""
-    settings = Settings(data=data)
-    model = load_model(settings)
-    store = open_index(settings, model)
+    index = Settings(data=data).search_index()
     found = []
     for question in read_questions():
-        result = search_once(store, model, SearchRequest(text=question.text, limit=10))
+        result = index.search(SearchRequest(text=question.text, limit=10))
         paths = [Path(hit.document.path).relative_to(ROOT).as_posix() for hit in result.hits]
         found.append((question, paths))
-    store.close()
+    index.close()
     return found
 
 

@@ -18,9 +18,10 @@ from pathlib import Path
 from docx import Document
 from markdown_it import MarkdownIt
 
+from common.languages import LANGUAGES
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "tools" / "sample_sources"
-RIGHT_TO_LEFT = {"ar", "fa"}
 EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 FONTS = {"ar": "'Noto Naskh Arabic'", "fa": "'Noto Naskh Arabic'", "ko": "NanumGothic"}
 """One font per document: with a second one for the full stops, lines of Arabic script come out reordered."""
@@ -65,7 +66,7 @@ def write_pdf(text: str, language: str, target: Path) -> None:
     from weasyprint import HTML
 
     title = re.search(r"^# (.+)$", text, re.MULTILINE)
-    direction = "rtl" if language in RIGHT_TO_LEFT else "ltr"
+    direction = LANGUAGES[language].direction
     font = FONTS.get(language, "'Noto Sans'")
     style = f"@page {{ size: A4; margin: 2cm }} body {{ font: 11pt {font} }} li {{ list-style: inside }}"
     page = (

@@ -21,7 +21,7 @@ This page is made by `python tools/settings_doc.py`.
 _OTHERS = """
 | Variable | Default | Meaning |
 | --- | --- | --- |
-| `LUSIFER_OWNER_IDLE_SECONDS` | 60 | How long the store's owner process stays when nobody needs it. |
+| `LUSIFER_DAEMON_IDLE_SECONDS` | 60 | How long the store's daemon stays when nobody needs it. |
 """
 
 

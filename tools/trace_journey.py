@@ -94,7 +94,9 @@ class Tracer:
         return [sys.executable, "-c", "from app.cli.main import main; main()", *arguments]
 
     def run(self, *arguments: str) -> None:
-        subprocess.run(self.command(*arguments), env=self.environment, check=True, capture_output=True)
+        done = subprocess.run(self.command(*arguments), env=self.environment, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(done.stderr)
 
     def processes(self) -> list[int]:
         """The traced processes that are alive."""

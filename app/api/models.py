@@ -1,14 +1,13 @@
-"""Shapes of the API's parameters and answers that are not the search result itself."""
+"""Shapes of the API's parameters and answers, besides the search result itself."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.problems import MEDIA_TYPE
-from lusifer.languages import CODES
+from common.languages import CODES
 from search.request import SearchRequest
 from search.result import DocumentRef
 
@@ -117,40 +116,18 @@ class Status(BaseModel):
     trouble: Trouble | None = None
 
 
-class ParameterError(BaseModel):
-    """One parameter at fault."""
-
-    parameter: str
-    message: str
-    limit: int | None = None
+StoreState = Literal["ok", "nothing indexed", "made by another model", "unavailable"]
 
 
-class ProblemDetails(BaseModel):
-    """An error, as RFC 9457 has it."""
+class Health(BaseModel):
+    """The process answers."""
 
-    type: str = Field(examples=["urn:lusifer-search:problem:invalid-request"])
-    title: str
-    status: int
-    detail: str = Field(description="What happened.")
-    hint: str | None = Field(None, description="What to do about it.")
-    request_id: str
-    errors: list[ParameterError] | None = None
+    status: Literal["ok"] = "ok"
 
 
-_MEANING = {
-    401: "The server has an API key and it was not sent, or not the right one.",
-    404: "There is no such document in the index, or another model is served.",
-    413: "The request body is above its limit.",
-    422: "A parameter is missing, unknown or above its limit; `errors` says which.",
-    429: "Too much is waiting for the model; `Retry-After` says when to try again.",
-    503: "Nothing is indexed yet, or the store or the model cannot be reached.",
-}
+class Readiness(BaseModel):
+    """Whether searches can be answered, and if not, which part is missing."""
 
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe the errors of a route for the OpenAPI document."""
-    schema = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
-    return {
-        status: {"description": _MEANING[status], "content": {MEDIA_TYPE: schema}}
-        for status in (401, *statuses)
-    }
+    status: Literal["ready", "not ready"]
+    model: Literal["ok"] = "ok"
+    store: StoreState

@@ -3,28 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-from lusifer.evaluate.systems import SCORERS
-
-# What ``lusifer evaluate`` can measure besides models: the search's own BM25.
-
-
-if TYPE_CHECKING:
-    from lusifer.evaluate.retrieval import Scorer
-
-
-def offer_baselines() -> None:
-    """Let the evaluation open them by name; nothing is imported before it does."""
-    SCORERS["bm25"] = _bm25
-
-
-def _bm25() -> Scorer:
-    from search.calibration.lexical import Bm25
-
-    return Bm25()
 
 
 def calibrate(
@@ -39,10 +20,14 @@ def calibrate(
 
     from lusifer.checkpoints.own import read_config
     from lusifer.embedder import Embedder
+    from lusifer.errors import needs_extra
     from lusifer.evaluate.datasets import read_parallel, read_questions
-    from search.calibration.fit import calibrate as fit
-    from search.calibration.fit import gather_pools, write_calibration
-    from search.calibration.report import measure, to_markdown
+    from search.calibration.pools import gather_pools
+
+    with needs_extra("train", "calibrating a model"):
+        from search.calibration.fit import calibrate as fit
+        from search.calibration.fit import write_calibration
+        from search.calibration.report import measure, to_markdown
 
     read_config(model)  # before minutes of work for a folder that cannot take the result
     sentences, questions = read_parallel(data / "sib200.jsonl"), read_questions(data / "mlqa")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
 import typer
 
-from app.cli.options import ModelOption, make_settings
+from app.cli import ModelOption
+from common.errors import HintedError
 
 if TYPE_CHECKING:
-    from search.embedding import Embedding
+    from lusifer.embedder import TextEmbedder
 
 Kind = Literal["query", "document"]
 
@@ -23,37 +24,33 @@ def embed(
     model: ModelOption = None,
 ) -> None:
     """Embed lines of standard input; write an array in NumPy's .npy format to standard output."""
-    from app.problems import AppError
+    from app.settings import Settings
+    from common.settings import load_settings
 
     if sys.stdout.isatty():
-        raise AppError("Vectors are binary and would garble a terminal", hint="Add '> vectors.npy'.")
-    settings = make_settings(model=model)
+        raise HintedError("Vectors are binary and would garble a terminal", hint="Add '> vectors.npy'.")
+    settings = load_settings(Settings, model=model)
     lines = read_lines(sys.stdin.buffer)
-
-    from search.index import load_model
-
-    write_vectors(load_model(settings), kind, lines, sys.stdout.buffer)
+    write_vectors(settings.load_model(), kind, lines, sys.stdout.buffer)
 
 
 def read_lines(stream: BinaryIO) -> list[str]:
     """Read the lines of a stream, an empty one too, without their ends.
 
     Raises:
-        AppError: a line is not UTF-8; names it.
+        HintedError: a line is not UTF-8; names it.
     """
-    from app.problems import AppError
-
     lines = []
     for number, line in enumerate(stream, 1):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
-            raise AppError(f"Line {number} is not UTF-8 text", hint="Convert the file first.") from None
+            raise HintedError(f"Line {number} is not UTF-8 text", hint="Convert the file first.") from None
         lines.append(text.removesuffix("\n").removesuffix("\r"))
     return lines
 
 
-def write_vectors(model: Embedding, kind: Kind, lines: list[str], stream: BinaryIO) -> None:
+def write_vectors(model: TextEmbedder, kind: Kind, lines: list[str], stream: BinaryIO) -> None:
     """Embed lines and write one row for each."""
     import numpy as np
 

@@ -1,7 +1,7 @@
-"""The ``lusifer`` command: all sub-commands in one place, errors as one line with a remedy.
+"""The ``lusifer`` command: all sub-commands in one place, and the one printer of errors.
 
 Imports no model, web or store library: each command brings its own when it runs, so that ``lusifer --help``
-and ``lusifer status`` are quick. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+and ``lusifer status`` are quick. Exit codes: 0 done, 1 failed, 2 wrong usage or setting, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,21 +9,26 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.calibrate import calibrate, offer_baselines
+from app.cli.calibrate import calibrate
 from app.cli.embed import embed
+from app.cli.hints import remedy
 from app.cli.search import search
 from app.cli.serve import serve, serve_embeddings
-from app.problems import AppError, RequestError
+from common.errors import HintedError
+from common.settings import SettingsError
 from indexer.cli import index, remove, status
-from indexer.errors import IndexerError, UsageError
-from lusifer.errors import LusiferError
+from indexer.errors import UsageError
+from indexer.report import printable
 from lusifer.evaluate.cli import app as evaluate
-from lusifer.train.cli import app as train
-from store.errors import StoreError
+from lusifer.train.cli import align, finetune, mini, toy
+from search.errors import RequestError
+
+if TYPE_CHECKING:
+    from search.calibration.pools import Bm25
 
 cli = typer.Typer(
     name="lusifer",
@@ -32,11 +37,12 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+train = typer.Typer(help="Train models.", no_args_is_help=True)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from app.version import program_version
+        from app import program_version
 
         typer.echo(f"lusifer-search {program_version()}")
         raise typer.Exit
@@ -44,20 +50,28 @@ def _print_version(wanted: bool) -> None:
 
 @cli.callback()
 def _main(
-    version: Annotated[
+    context: typer.Context,
+    _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Search documents in fourteen languages by meaning: ask in one, find passages in all."""
+    # What ``lusifer evaluate`` can measure besides models.
+    context.obj = {"bm25": _bm25}
+
+
+def _bm25() -> Bm25:
+    from search.calibration.pools import Bm25
+
+    return Bm25()
 
 
 for _command in (index, search, serve, serve_embeddings, status, remove, embed):
     cli.command()(_command)
-# Fusion is the search's and scores are the application's, so the model's own commands cannot bring this one.
-train.command()(calibrate)
-offer_baselines()
-for _name, _group in (("train", train), ("evaluate", evaluate)):
-    cli.add_typer(_group, name=_name)
+for _training in (mini, align, finetune, toy, calibrate):
+    train.command()(_training)
+cli.add_typer(train, name="train")
+cli.add_typer(evaluate, name="evaluate")
 
 
 def main() -> None:
@@ -65,9 +79,11 @@ def main() -> None:
     warnings.showwarning = _warn
     try:
         cli(prog_name="lusifer")
-    except (AppError, StoreError, LusiferError, IndexerError) as error:
-        _explain(error.message, error.hint)
-        sys.exit(2 if isinstance(error, RequestError | UsageError) else 1)
+    except HintedError as error:
+        sys.stderr.write(f"error: {printable(error.message)}\n")
+        if hint := remedy(error):
+            sys.stderr.write(f"hint: {printable(hint)}\n")
+        sys.exit(2 if isinstance(error, SettingsError | RequestError | UsageError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -80,12 +96,6 @@ def main() -> None:
 def _warn(message: Warning | str, *_where: object, **_how: object) -> None:
     """Show a warning as one line, without the place in the code it comes from."""
     sys.stderr.write(f"warning: {message}\n")
-
-
-def _explain(message: str, hint: str) -> None:
-    sys.stderr.write(f"error: {message}\n")
-    if hint:
-        sys.stderr.write(f"hint: {hint}\n")
 
 
 if __name__ == "__main__":

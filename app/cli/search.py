@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import DataOption, ModelOption, make_settings
+from app.cli import ModelOption
+from indexer.cli import DataOption
 
 
 def search(
@@ -28,12 +29,11 @@ def search(
     model: ModelOption = None,
 ) -> None:
     """Find the documents that answer a question."""
-    settings = make_settings(data=data, model=model)
+    from app.settings import Settings
+    from common.settings import load_settings
+    from search.request import SearchRequest
 
-    from search.index import limits_of, load_index_model, open_index
-    from search.request import SearchRequest, check_request
-    from search.service import search_once
-
+    settings = load_settings(Settings, data=data, model=model)
     request = SearchRequest(
         text=query,
         languages=tuple(language or ()),
@@ -41,14 +41,11 @@ def search(
         limit=limit,
         offset=offset,
     )
-    limits = limits_of(settings)
-    check_request(request, limits)  # before a model is loaded and a store opened for nothing
-    embedder = load_index_model(settings)
-    store = open_index(settings, embedder)
+    index = settings.search_index()
     try:
-        result = search_once(store, embedder, request, candidates=settings.candidates, limits=limits)
+        result = index.search(request)
     finally:
-        store.close()
+        index.close()
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
         return

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from lusifer.languages import LANGUAGES
+from common.languages import LANGUAGES
 from search.result import Hit, Passage, SearchResult
 from search.snippets import excerpt_passage
 

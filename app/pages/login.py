@@ -8,16 +8,16 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.auth import COOKIE, Access
-from app.pages.rendering import Pages
+from app.pages.rendering import get_pages
+from app.security import COOKIE, PUBLIC, Access
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 #: Seconds that a wrong key costs, so that guessing is slow.
 PENALTY = 0.5
 
 
-@router.get("/login", name="login_form")
+@router.get("/login", name="login_form", tags=[PUBLIC])
 async def login_form(request: Request) -> Response:
     wanted = _local(request.query_params.get("next", "/"))
     access: Access = request.app.state.access
@@ -26,7 +26,7 @@ async def login_form(request: Request) -> Response:
     return _form(request, wanted, failed=False)
 
 
-@router.post("/login")
+@router.post("/login", tags=[PUBLIC])
 async def login(request: Request) -> Response:
     fields = parse_qs((await request.body()).decode("utf-8", "replace"))
     wanted = _local(fields.get("next", ["/"])[0])
@@ -54,9 +54,8 @@ async def logout() -> Response:
 
 
 def _form(request: Request, wanted: str, *, failed: bool) -> HTMLResponse:
-    pages: Pages = request.app.state.pages
     status = 401 if failed else 200
-    return pages.page(request, "login.html", {"wanted": wanted, "failed": failed}, status)
+    return get_pages(request).page(request, "login.html", {"wanted": wanted, "failed": failed}, status)
 
 
 def _local(address: str) -> str:

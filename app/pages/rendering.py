@@ -1,25 +1,24 @@
-"""Render templates. Everything is escaped; an undefined name is an error.
-
-Must not know what the pages are about.
-"""
+"""Render templates. Everything is escaped; an undefined name is an error."""
 
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from app import program_version
 from app.problems import Problem, request_id
-from app.version import program_version
-from lusifer.languages import LANGUAGES, Language
+from common.languages import LANGUAGES, Language
 
-# Languages as pages show them.
+_APP = Path(__file__).parent.parent
+STATIC = _APP / "static"
 
 
 def language_of(code: str) -> Language:
@@ -30,13 +29,6 @@ def language_of(code: str) -> Language:
 def direction_of(code: str) -> Literal["ltr", "rtl"]:
     """The writing direction of a language."""
     return language_of(code).direction
-
-
-# Where templates and static files lie, in a checkout and in an installed package.
-
-
-_APP = Path(__file__).parent.parent
-STATIC = _APP / "static"
 
 
 def templates_folder() -> Path:
@@ -98,6 +90,25 @@ class Pages:
         return self.page(request, "problem.html", values, problem.status)
 
 
+def get_pages(request: Request) -> Pages:
+    """Return the templates of the application that answers."""
+    return cast("Pages", request.app.state.pages)
+
+
 def count(number: int, one: str, many: str) -> str:
     """A number with its noun: 1 document, 2,300 documents."""
     return f"{number:,} {one if number == 1 else many}"
+
+
+def common_root(folders: list[str], *, above: bool = True) -> str:
+    """The folder that all the others lie in; one level up, so that its name is still shown, if ``above``."""
+    if not folders:
+        return ""
+    common = posixpath.commonpath(folders)
+    return posixpath.dirname(common) if above or common in folders else common
+
+
+def short_path(path: str, root: str) -> str:
+    """A path without the part that all results share."""
+    prefix = root.rstrip("/") + "/"
+    return path[len(prefix) :] if root and path.startswith(prefix) and len(path) > len(prefix) else path

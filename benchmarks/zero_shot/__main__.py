@@ -1,6 +1,6 @@
 """The zero-shot claim at small scale: read other languages through a connector that has seen only English.
 
-    python benchmarks/zero_shot.py DATA ENGLISH [--device cuda] [--align-steps N] [--finetune-steps N]
+    python -m benchmarks.zero_shot DATA ENGLISH [--device cuda] [--align-steps N] [--finetune-steps N]
 
 DATA holds ``train/``, ``asym/`` (English sides and pairs are learnt from) and ``dev/`` (``sib200.jsonl`` and
 ``mlqa/``, measured with and kept out of training). ENGLISH is the sentence-transformers folder of an English
@@ -11,7 +11,7 @@ Rows: the table alone; the English model alone, with its own tokenizer; table, c
 untrained, trained in both stages, in one, without LoRA, and with the table trained too. Everything
 that is learnt here is learnt from English; the table is not: lusifer-mini learnt from translations, as its
 model card says, and that is where other languages come from. What the stages learn is described in
-``benchmarks/zero_shot/stages.py``.
+``benchmarks/zero_shot/training.py``.
 An interrupted run goes on where it was, row by row, when its command is given again.
 """
 
@@ -23,29 +23,42 @@ import platform
 import sys
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.zero_shot.experiment import Experiment, Task, shorten
-from benchmarks.zero_shot.report import summarise, to_markdown
-from benchmarks.zero_shot.stages import ZeroShotSettings
+from benchmarks.zero_shot.training import ZeroShotSettings
+from lusifer.embedder import DEFAULT_MODEL
 from lusifer.errors import LusiferError, TruncationWarning
 from lusifer.evaluate.datasets import read_parallel, read_questions
+from lusifer.evaluate.report import make_table
 from lusifer.torch_backend import choose_device
-from lusifer.train.stages.model import MINI
+from lusifer.train.mini.corpus import PIVOT
 
 RESULTS = Path(__file__).parents[1] / "results"
 DEFAULTS = ZeroShotSettings()
+_COLUMNS = (
+    "SIB-200: others and English",
+    "weakest",
+    "others among themselves",
+    "topics of others",
+    "MLQA: English",
+    "others, own language",
+    "English and others",
+    "others among themselves",
+)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("english", type=Path)
-    parser.add_argument("--encoder", default=MINI, help="another folded model's folder")
+    parser.add_argument("--encoder", default=DEFAULT_MODEL, help="another folded model's folder")
     parser.add_argument("--run", type=Path, default=Path("runs/zero_shot"), help="where everything is kept")
     parser.add_argument("--device")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -68,7 +81,7 @@ def write(experiment: Experiment, rows: list[dict[str, Any]], device: torch.devi
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     asked = " ".join(name for name in sys.argv[1:] if not Path(name).exists())
     record = {
-        "command": f"python benchmarks/zero_shot.py DATA ENGLISH {asked}".strip(),
+        "command": f"python -m benchmarks.zero_shot DATA ENGLISH {asked}".strip(),
         "machine": f"{where}, threads: {torch.get_num_threads()}, torch {torch.__version__}, bfloat16",
         "experiment": experiment.described,
         "rows": [{**row, "summary": summarise(row)} for row in rows],
@@ -87,6 +100,60 @@ def write(experiment: Experiment, rows: list[dict[str, Any]], device: torch.devi
     (output / "zero_shot.md").write_text(text, encoding="utf-8")
     (output / "zero_shot.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return text
+
+
+def summarise(row: dict[str, Any]) -> list[float]:
+    """Return a row's figures, in the order of the table's columns.
+
+    Of parallel sentences: accuracy of finding the translation (mean of both directions with English, the
+    weakest language's, mean over all pairs without English), accuracy of topics learnt from English vectors.
+    Of questions: nDCG@10 where question and paragraph are English, both in one other language, one of them
+    English, and in two other languages.
+    """
+    sentences, pairs = row["sentences"], row["questions"]["pairs"]
+    among = [
+        value
+        for first, others in sentences["accuracy"].items()
+        for second, value in others.items()
+        if PIVOT not in (first, second)
+    ]
+    topics = list(sentences.get("topics", {}).values())
+    return [
+        sentences["mean"],
+        sentences["minimum"],
+        _mean(among),
+        _mean(topics),
+        _ndcg(pairs, lambda asked, answered: asked == answered == PIVOT),
+        _ndcg(pairs, lambda asked, answered: asked == answered != PIVOT),
+        _ndcg(pairs, lambda asked, answered: (asked == PIVOT) != (answered == PIVOT)),
+        _ndcg(pairs, lambda asked, answered: PIVOT not in (asked, answered) and asked != answered),
+    ]
+
+
+def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """Return two tables: the summary, and each language's sentences against English."""
+    codes = list(rows[0]["sentences"]["against_english"]) if rows else []
+    summary = [[row["name"], *_cells(summarise(row))] for row in rows]
+    against = [
+        [row["name"], *_cells([row["sentences"]["against_english"][code] for code in codes])] for row in rows
+    ]
+    tables = (
+        make_table(["", *_COLUMNS], summary),
+        make_table(["SIB-200, with English", *codes], against),
+    )
+    return "\n\n".join(tables) + "\n"
+
+
+def _cells(values: Sequence[float]) -> list[str]:
+    return ["–" if np.isnan(value) else f"{value:.3f}" for value in values]
+
+
+def _ndcg(pairs: dict[str, dict[str, float]], wanted: Callable[[str, str], bool]) -> float:
+    return _mean([scores["ndcg@10"] for pair, scores in pairs.items() if wanted(*pair.split("-"))])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
 
 
 def main() -> None:

@@ -1,7 +1,4 @@
-"""Run the experiment: train every variant, measure each language before and after, keep what is done.
-
-Must not know how results are shown.
-"""
+"""Run the experiment: train every variant, measure each language before and after, keep what is done."""
 
 from __future__ import annotations
 
@@ -17,22 +14,27 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from benchmarks.zero_shot.english import EnglishModel
-from benchmarks.zero_shot.lessons import make_alignment, make_pairs
-from benchmarks.zero_shot.model import VARIANTS, Variant, choose_what_learns, join, learned
-from benchmarks.zero_shot.stages import ZeroShotSettings, align, finetune, precision
-from benchmarks.zero_shot.texts import EnglishText, read_english
+from benchmarks.zero_shot.data import EnglishText, make_alignment_data, make_pair_data, read_english
+from benchmarks.zero_shot.models import (
+    VARIANTS,
+    EnglishModel,
+    Variant,
+    choose_what_learns,
+    join,
+    learned,
+)
+from benchmarks.zero_shot.training import ZeroShotSettings, align, finetune, precision
+from common.files import write_atomically
 from lusifer.config import PromptKind
 from lusifer.embedder import Embedder
 from lusifer.evaluate.datasets import ParallelSentences, QuestionAnswering
 from lusifer.evaluate.retrieval import Encoder, question_retrieval, sentence_retrieval
 from lusifer.model import Lusifer
 from lusifer.torch_backend import TorchBackend
-from lusifer.train.stages.model import MINI, open_encoder
-from lusifer.train.stages.trainer import keep_settings
+from lusifer.train.run import Report, RunFolder, written_aside
+from lusifer.train.stages.model import open_encoder
 
 Vectors = NDArray[np.float32]
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,7 @@ class Task:
 
     Attributes:
         data: folder of the English text.
-        encoder: ``lusifer-mini``, or the folder of another folded model.
+        encoder: the folder of a folded model, or the name of the shipped one.
         english: a sentence-transformers folder.
         run: where everything is kept; an interrupted experiment goes on there, variant by variant.
         sentences: parallel sentences to measure with.
@@ -71,10 +73,9 @@ class Experiment:
 
     def __init__(self, task: Task, report: Report) -> None:
         self._task, self._report = task, report
-        task.run.mkdir(parents=True, exist_ok=True)
         self._part = open_encoder(task.encoder, torch.float32)
         self._english = EnglishModel(task.english, task.device)
-        self.alone = Embedder.load(None if task.encoder == MINI else task.encoder)
+        self.alone = Embedder.load(task.encoder)
         sizes = [len(next(iter(task.sentences.texts.values())))]
         sizes += [len(group) for group in task.questions.paragraphs.values()]
         self.described: dict[str, Any] = {
@@ -83,7 +84,7 @@ class Experiment:
             "pools": sizes,
             **task.settings.to_dict(),
         }
-        keep_settings(task.run / "settings.json", self.described)
+        RunFolder(task.run).begin(self.described)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield each row: its ``name``, ``sentences`` and ``questions`` as measured, and ``training``."""
@@ -108,7 +109,7 @@ class Experiment:
                 "questions": question_retrieval(system, self._task.questions),
             }
             path.parent.mkdir(exist_ok=True)
-            path.write_text(json.dumps(row), encoding="utf-8")
+            write_atomically(path, json.dumps(row))
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         self._report(f"{name}: {kept['sentences']['mean']:.3f} against English")
         return kept
@@ -145,10 +146,11 @@ class Experiment:
         if not numbers.is_file():
             self._report(f"training: {name}")
             losses = stage()
-            save_file({key: value.cpu().contiguous() for key, value in learned(model).items()}, path)
+            with written_aside(path) as draft:
+                save_file({key: value.cpu().contiguous() for key, value in learned(model).items()}, draft)
             tenth = max(1, len(losses) // 10)
             ends = {"first": float(np.mean(losses[:tenth])), "last": float(np.mean(losses[-tenth:]))}
-            numbers.write_text(json.dumps(ends), encoding="utf-8")
+            write_atomically(numbers, json.dumps(ends))
         model.load_state_dict(load_file(path), strict=False)
         found: dict[str, float] = json.loads(numbers.read_text(encoding="utf-8"))
         return found
@@ -166,15 +168,15 @@ class Experiment:
         path = self._task.run / "english-vectors.safetensors"
         if not path.is_file():
             self._report(f"reading {len(texts):,} sentences with the English model")
-            with precision(self._task.device):
-                save_file({"vectors": self._english.embed(texts)}, path)
+            with precision(self._task.device), written_aside(path) as draft:
+                save_file({"vectors": self._english.embed(texts)}, draft)
         targets = load_file(path)["vectors"]
-        return make_alignment(texts, targets, self._english, self._part.tokenizer, config)
+        return make_alignment_data(texts, targets, self._english, self._part.tokenizer, config)
 
     @cached_property
     def _pairs(self) -> Any:
         config = join(self._part, self._english, 0).config
-        return make_pairs(self._text.pairs, self._part.tokenizer, config)
+        return make_pair_data(self._text.pairs, self._part.tokenizer, config)
 
 
 class Remembering:

@@ -1,9 +1,20 @@
 """Files to text: one small extractor for each format behind a two-method protocol, and the list of them.
 
-Bytes in, text with headings out.
+Bytes in, text with headings out. A new format is a module here and its extractor in the list.
 """
 
-from indexer.extract.base import Extracted, Extractor, Heading, TextBuilder
-from indexer.extract.registry import Registry, default_registry
+from indexer.extract.base import Extracted, Extractor, Heading, Registry, TextBuilder
+from indexer.extract.docx import DocxExtractor
+from indexer.extract.html import HtmlExtractor
+from indexer.extract.pdf import PdfExtractor
+from indexer.extract.text import MarkdownExtractor, TextExtractor
 
-__all__ = ["Extracted", "Extractor", "Heading", "Registry", "TextBuilder", "default_registry"]
+__all__ = ["EXTRACTORS", "Extracted", "Extractor", "Heading", "Registry", "TextBuilder"]
+
+EXTRACTORS: tuple[Extractor, ...] = (
+    TextExtractor(),
+    MarkdownExtractor(),
+    HtmlExtractor(),
+    PdfExtractor(),
+    DocxExtractor(),
+)

@@ -1,18 +1,23 @@
-"""What an extractor is and what it gives, and the builder that keeps heading offsets right."""
+"""What an extractor is and what it gives, which one reads a file, and the builder of their texts."""
 
 from __future__ import annotations
 
 import io
 import re
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from indexer.errors import ExtractionFailed
+from indexer.errors import ExtractionFailed, IndexerError
 
 #: Part of every document's version: raise it when an extractor's output changes: all is read again.
 EXTRACTION_VERSION = 1
+
+#: Entry-point group of the extractors that other packages bring.
+PLUGINS = "lusifer.extractors"
 
 #: Longest text taken from a file whose format compresses, in bytes; more is a bomb or no document.
 MAX_UNPACKED = 512 << 20
@@ -67,6 +72,64 @@ class Extractor(Protocol):
         Raises:
             ExtractionFailed: with the reason, in words for the file's owner.
         """
+
+
+class Registry:
+    """Extractors in order of priority; the first that accepts a file reads it."""
+
+    def __init__(self, extractors: Sequence[Extractor]) -> None:
+        self.extractors = tuple(extractors)
+
+    @classmethod
+    def with_plugins(cls, own: Sequence[Extractor]) -> Registry:
+        """Return the extractors that installed packages add, then the project's own.
+
+        A package adds one with an entry point of the group ``lusifer.extractors`` that names a class (or
+        function) called without arguments. It is asked first, so it can also replace one of the project's.
+
+        Raises:
+            IndexerError: a package's extractor cannot be loaded.
+        """
+        points = sorted(entry_points(group=PLUGINS), key=lambda point: point.name)
+        return cls([*map(_load_plugin, points), *own])
+
+    def find(self, path: Path) -> Extractor | None:
+        """Return the extractor for a file of this name."""
+        return next((extractor for extractor in self.extractors if extractor.accepts(path)), None)
+
+    def accepts(self, path: Path) -> bool:
+        """Tell whether any extractor reads files of this name."""
+        return self.find(path) is not None
+
+    def extract(self, path: Path, content: bytes) -> Extracted:
+        """Turn a file into text.
+
+        Raises:
+            ExtractionFailed: no extractor reads it, or the one that does cannot. What a parsing library
+                raises on malformed input is its own affair: any exception of an extractor counts as this one.
+        """
+        extractor = self.find(path)
+        if extractor is None:
+            raise ExtractionFailed(f"unsupported type {path.suffix.lower() or '(no extension)'}")
+        try:
+            return extractor.extract(path, content)
+        except ExtractionFailed:
+            raise
+        except Exception as error:
+            detail = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ExtractionFailed(f"malformed: {detail}") from error
+
+
+def _load_plugin(point: EntryPoint) -> Extractor:
+    brought = f"the extractor {point.name!r} ({point.value})"
+    hint = "update or uninstall the package that brings it"
+    try:
+        extractor = point.load()()
+    except Exception as error:
+        raise IndexerError(f"{brought} cannot be loaded: {error}", hint=hint) from error
+    if not isinstance(extractor, Extractor):
+        raise IndexerError(f"{brought} lacks accepts or extract", hint=hint)
+    return extractor
 
 
 class TextBuilder:

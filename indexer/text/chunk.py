@@ -1,7 +1,7 @@
 """Cut a document's text into passages of at most so many model tokens, on the best bounds there are.
 
 Sections end at top-level headings, passages at paragraphs and sentences (Unicode's rules, by
-semantic-text-splitter). The passages tile the text. Must not know files, vectors or the store.
+semantic-text-splitter). The passages tile the text.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from indexer.extract.base import Heading
+from store.types import HEADING_SEPARATOR
 
 #: Part of the collection's fingerprint: raise it when the same text would be cut otherwise.
 CHUNKER_VERSION = 1
 
 MAX_TOKENS = 200
-#: Between the headings above a passage.
-SEPARATOR = " › "
 
 _WORD = re.compile(r"\S+")
 _LONG_WORD = 40
@@ -43,10 +42,10 @@ def embedding_text(title: str, heading: str, text: str) -> str:
 
     Headings that repeat the title, or with which the passage itself begins, are not said twice.
     """
-    above = [part for part in (title, *heading.split(SEPARATOR)) if part]
+    above = [part for part in (title, *heading.split(HEADING_SEPARATOR)) if part]
     text = text.strip()
     kept = [part for part in dict.fromkeys(above) if not text.startswith(part)]
-    return f"{SEPARATOR.join(kept)[:_MAX_HEADING]}\n{text}" if kept else text
+    return f"{HEADING_SEPARATOR.join(kept)[:_MAX_HEADING]}\n{text}" if kept else text
 
 
 class Chunker:
@@ -162,7 +161,7 @@ class _Outline:
                 stack.pop()
             stack.append(heading)
             self._offsets.append(heading.offset)
-            self._paths.append(SEPARATOR.join(above.text for above in stack))
+            self._paths.append(HEADING_SEPARATOR.join(above.text for above in stack))
 
     def above(self, offset: int) -> str:
         """Return the path of headings at an offset, one that starts right there included."""

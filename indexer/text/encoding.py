@@ -1,9 +1,9 @@
 """Turn the bytes of a text file into text, whatever it was written in.
 
 In order: byte order marks, UTF-8, UTF-16 and UTF-32 without a mark, then the legacy encodings of the 14
-languages, each judged by how likely its reading is as text of a language written in it. Only when none is
-likely is charset-normalizer asked, which knows more encodings but is weak on short texts. Must not know file
-formats.
+languages, each judged by how likely its reading is as text of a language written in it: by how often each
+character occurs in that language. Only when none is likely is charset-normalizer asked, which knows more
+encodings but is weak on short texts.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import codecs
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
+from common.languages import CODES, ENCODINGS, LANGUAGES, load_counts
 from indexer.errors import ExtractionFailed
-from indexer.text.profiles import load_profiles
-from lusifer.languages import LANGUAGES
 
 _MARKS: tuple[tuple[bytes, str], ...] = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -27,31 +27,16 @@ _MARKS: tuple[tuple[bytes, str], ...] = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
-_WESTERN = ("en", "es", "fr", "fi", "id", "sw")
-
-#: Encoding, the languages written in it, and the log-likelihood ratio it must win by over the first ones:
-#: an encoding of old machines needs evidence, a tie goes to the common one.
-_LEGACY: tuple[tuple[str, tuple[str, ...], float], ...] = (
-    ("cp1252", _WESTERN, 0.0),
-    ("cp1251", ("ru",), 0.0),
-    ("cp1256", ("ar", "fa"), 0.0),
-    ("cp949", ("ko",), 0.0),
-    ("cp1258", ("vi",), 0.0),
-    ("koi8-r", ("ru",), 0.0),
-    ("iso8859-15", _WESTERN, 0.5),
-    ("iso8859-6", ("ar",), 0.5),
-    ("iso8859-5", ("ru",), 0.5),
-    ("cp866", ("ru",), 0.5),
-    ("mac-cyrillic", ("ru",), 2.0),
-    ("mac-arabic", ("ar",), 2.0),
-    ("mac-farsi", ("fa",), 2.0),
-    ("johab", ("ko",), 2.0),
-    ("cp850", _WESTERN, 3.0),
-    ("mac-roman", _WESTERN, 3.0),
+#: Encoding, the languages written in it, and what its reading must win by.
+_LEGACY = tuple(
+    (
+        encoding,
+        tuple(code for code, language in LANGUAGES.items() if encoding in language.encodings),
+        handicap,
+    )
+    for encoding, handicap in ENCODINGS.items()
 )
-_ALL = tuple(LANGUAGES)
 _WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
-
 _LARGE = (*_WIDE, "cp949", "johab")
 
 _SAMPLE = 1 << 16
@@ -65,6 +50,14 @@ _MISREAD = re.compile(
     r"|[A-Za-z](?=[\u0400-\u06ff])|[\u0400-\u06ff](?=[A-Za-z])"
 )
 _MISREAD_COST = 5.0
+#: Log probability of a character that a language's text does not contain.
+_UNSEEN = -16.0
+#: Signs that typographers use in every language, though software strings, which the counts lean on, do not.
+_TYPOGRAPHY = "’‘“”„–—…«»€£¥§°²³±×·©®™•\u00a0"
+_TYPOGRAPHY_SCORE = -9.0
+#: Letters of foreign names.
+_ACCENTED = "àáâãäåæçèéêëìíîïñòóôõöøùúûüýßœš"
+_ACCENTED_SCORE = -13.0
 #: Mean log probability of a character below which a reading is not text in any of the languages; the second
 #: is for encodings of large character sets, where each character is rarer.
 _PLAUSIBLE, _PLAUSIBLE_WIDE = -5.0, -6.7
@@ -142,7 +135,7 @@ def _guess(content: bytes) -> str | None:
 def _read_all(content: bytes) -> Iterator[_Reading]:
     for encoding in _WIDE:
         if len(content) % (4 if "32" in encoding else 2) == 0:
-            yield from _read(content[:_SAMPLE], encoding, _ALL, 0.0)
+            yield from _read(content[:_SAMPLE], encoding, CODES, 0.0)
     if b"\x00" in content:
         return
     sample = _sample(content)
@@ -150,17 +143,30 @@ def _read_all(content: bytes) -> Iterator[_Reading]:
         yield from _read(sample, encoding, languages, handicap)
 
 
-def _read(sample: bytes, encoding: str, languages: tuple[str, ...], handicap: float) -> Iterator[_Reading]:
+def _read(sample: bytes, encoding: str, languages: Iterable[str], handicap: float) -> Iterator[_Reading]:
     text = _try(sample, encoding)
     if not text or _has_controls(text):
         return
     # Runs of white space say nothing, and the tables know a space and a line end only.
     text = _BLANKS.sub(" ", _normalise(text, encoding))
-    counts, size = Counter(text), len(text)
+    counts = Counter(text)
     handicap += _MISREAD_COST * len(_MISREAD.findall(text))
-    profiles = load_profiles()
-    likelihood = max(profiles[language].score(counts) for language in languages) - handicap
-    yield _Reading(encoding, likelihood, size)
+    likelihood = max(_score(counts, language) for language in languages) - handicap
+    yield _Reading(encoding, likelihood, len(text))
+
+
+def _score(counts: Counter[str], language: str) -> float:
+    """Return the log likelihood of a text with these characters in a language."""
+    get = _characters(language).get
+    return sum(number * get(character, _UNSEEN) for character, number in counts.items())
+
+
+@cache
+def _characters(language: str) -> dict[str, float]:
+    """Return the log probability of each character in a language, signs that every language uses included."""
+    counted = load_counts()[language].characters
+    shared = dict.fromkeys(_ACCENTED, _ACCENTED_SCORE) | dict.fromkeys(_TYPOGRAPHY, _TYPOGRAPHY_SCORE)
+    return counted | {sign: max(score, counted.get(sign, _UNSEEN)) for sign, score in shared.items()}
 
 
 def _sample(content: bytes) -> bytes:

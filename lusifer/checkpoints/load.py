@@ -5,16 +5,25 @@ Torch is imported for models that need it, and only then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lusifer.checkpoints.hub import backbone_file, checkpoint_folder
-from lusifer.checkpoints.own import CONFIG, GRAPH, TOKENIZER, WEIGHTS, fingerprint, read_config, read_json
+from lusifer.checkpoints.own import (
+    CONFIG,
+    GRAPH,
+    TOKENIZER,
+    WEIGHTS,
+    checkpoint_folder,
+    fingerprint,
+    is_published,
+    read_config,
+    read_json,
+)
 from lusifer.config import ModelConfig, PromptKind
 from lusifer.errors import needs_extra
 from lusifer.static import StaticTable
@@ -40,42 +49,26 @@ class OpenModel:
     fingerprint: str
 
 
-def is_published(data: Mapping[str, Any]) -> bool:
-    """Tell whether a ``config.json`` is of the published format."""
-    return "universal_learner_name_or_path" in data
-
-
 def open_model(
     name: str | Path, device: str | None, dtype: str | None, *, projected: bool = True
 ) -> OpenModel:
     """Open a checkpoint of either format; arguments and errors as for ``Embedder.load``."""
     folder = checkpoint_folder(name)
-    data = read_json(folder / CONFIG)
-    if not is_published(data):
+    if not is_published(read_json(folder / CONFIG)):
         config = read_config(folder)
         if config.folded:
             words = WordTokenizer(load_tokenizer(folder / TOKENIZER))
             table = StaticTable.open(folder, config, words)
-            return OpenModel(
-                config, table, words, fingerprint(config, [folder / TOKENIZER, folder / WEIGHTS])
-            )
+            digest = fingerprint(config, [folder / TOKENIZER, folder / WEIGHTS])
+            return OpenModel(config, table, words, digest)
         if (folder / GRAPH).is_file() and device in (None, "cpu") and dtype is None and projected:
             return _open_quantised(folder, config)
     with needs_extra("models", f"The model {name}"):
-        from lusifer.checkpoints.published import read_published
-        from lusifer.checkpoints.weights import weight_paths
         from lusifer.torch_backend import TorchBackend
 
-    published, path = None, folder / TOKENIZER
-    if is_published(data):
-        published, config = read_published(folder, data)
-        path = backbone_file(folder, published.universal_learner_name_or_path, TOKENIZER)
-    if not projected:
-        config = replace(config, projection=False)
-    tokenizer = load_tokenizer(path)
-    backend = TorchBackend.open(folder, config, published, tokenizer, device, dtype)
-    digest = fingerprint(config, [path, *weight_paths(folder)])
-    return OpenModel(config, backend, WordTokenizer(tokenizer), digest)
+    backend, files = TorchBackend.open(folder, device, dtype, projected=projected)
+    config = backend.model.config
+    return OpenModel(config, backend, WordTokenizer(backend.tokenizer), fingerprint(config, files))
 
 
 def _open_quantised(folder: Path, config: ModelConfig) -> OpenModel:

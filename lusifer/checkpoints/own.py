@@ -1,14 +1,15 @@
-"""Checkpoint folders of our own format: config.json, model.safetensors, tokenizer.json.
+"""Checkpoint folders: found here or on the Hugging Face Hub, read, told apart, written in our own format.
 
-Nothing here needs torch: configuration and fingerprint of any model, tensors as arrays that the file backs,
-and the writing of folded tables. Whole models are written by ``weights``.
+Our format is config.json, model.safetensors and tokenizer.json. Nothing here needs torch: tensors are arrays
+that the file backs, and what is written is a folded table. Whole models are written by ``weights``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +29,64 @@ GRAPH = "model.onnx"
 
 Quantisation = Literal["int8", "float16"]
 
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I8": "|i1", "U8": "|u1"}
+
+
+def checkpoint_folder(name: str | Path) -> Path:
+    """Return the folder of a checkpoint, downloading it when it is named by a hub id.
+
+    Raises:
+        CheckpointError: no such folder, or the hub cannot be reached.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        return folder
+    if isinstance(name, Path) or not _REPOSITORY.fullmatch(name):
+        raise CheckpointError(
+            f"there is no model folder {name}", hint="give a checkpoint's folder, or a hub id like owner/name"
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+    except Exception as error:  # of the network, the disk or the hub
+        raise _not_fetched(name, error) from error
+
+
+def backbone_file(checkpoint: Path, backbone: str, filename: str) -> Path:
+    """Return a file of a backbone that a checkpoint's configuration names.
+
+    The name is a folder (absolute, or relative to the working directory, the checkpoint or the folder it is
+    in) or a hub id.
+
+    Raises:
+        CheckpointError: the file is in no such place.
+    """
+    candidates = [Path(backbone), checkpoint / backbone, checkpoint.parent / backbone]
+    for folder in candidates:
+        if (folder / filename).is_file():
+            return folder / filename
+    if any(folder.is_dir() for folder in candidates) or not _REPOSITORY.fullmatch(backbone):
+        raise CheckpointError(
+            f"{filename} of the backbone {backbone} was not found",
+            hint=f"put it into {checkpoint / backbone}",
+        )
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(backbone, filename))
+    except Exception as error:  # of the network, the disk or the hub
+        raise _not_fetched(backbone, error, checkpoint / backbone / filename) from error
+
+
+def _not_fetched(name: str, error: Exception, place: Path | None = None) -> CheckpointError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    where = f" (here: {place})" if place else ""
+    return CheckpointError(
+        f"{name} is no folder here and could not be fetched from the Hugging Face Hub: {reason}",
+        hint=f"where there is a network run `hf download {name} --local-dir FOLDER`, then give FOLDER{where}",
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -48,6 +106,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} is not a JSON object", hint="copy the file again")
     return data
+
+
+def is_published(data: Mapping[str, Any]) -> bool:
+    """Tell whether a ``config.json`` is of the published format."""
+    return "universal_learner_name_or_path" in data
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -93,6 +156,13 @@ def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
         start, stop = entry["data_offsets"]
         tensors[name] = data[start:stop].view(_NUMPY[entry["dtype"]]).reshape(entry["shape"])
     return tensors
+
+
+def read_table(folder: Path) -> NDArray[np.float32]:
+    """Return a folded model's rows, float32 ``(vocabulary, dimensions)``; raises as ``map_tensors`` does."""
+    tensors = map_tensors(folder / WEIGHTS)
+    table = np.asarray(tensors["table"], np.float32)
+    return table * np.asarray(tensors["scale"], np.float32)[:, None] if "scale" in tensors else table
 
 
 def quantise_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lusifer.checkpoints.hub import backbone_file
-from lusifer.checkpoints.own import CONFIG, read_json
+from lusifer.checkpoints.own import CONFIG, backbone_file, read_json
 from lusifer.checkpoints.weights import WeightFiles, check_names, check_shape
 from lusifer.config import (
     ConnectorConfig,

@@ -6,8 +6,7 @@ filled from a tensor that the file backs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from lusifer.config import ModelConfig
 from lusifer.errors import CheckpointError
 
 INDEX = "model.safetensors.index.json"
+#: What is read from a file counts as memory until the file is closed: it is opened again after so many bytes.
+_WINDOW = 64 << 20
 _AGAIN = "copy or download the checkpoint again"
 
 
@@ -40,28 +41,30 @@ class WeightFiles:
         self.folder = folder
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._where: dict[str, Path] = {}
+        self._current: tuple[Path, Any] | None = None
+        self._passed = 0
         for path in weight_paths(folder):
-            with _opened(path) as file:
-                for name in file.keys():  # noqa: SIM118 - no mapping
-                    if name in self._where:
-                        other = self._where[name].name
-                        raise CheckpointError(f"tensor {name} is in {other} and in {path.name}", hint=_AGAIN)
-                    self._where[name] = path
-                    self.shapes[name] = tuple(file.get_slice(name).get_shape())
+            file = _open(path)
+            for name in file.keys():  # noqa: SIM118 - no mapping
+                if name in self._where:
+                    other = self._where[name].name
+                    raise CheckpointError(f"tensor {name} is in {other} and in {path.name}", hint=_AGAIN)
+                self._where[name] = path
+                self.shapes[name] = tuple(file.get_slice(name).get_shape())
 
     def read(self, name: str) -> Tensor:
         """Return a tensor backed by the file; it takes no memory of its own until it is written to."""
-        # Opened for each: what a file was read through counts as memory until it is closed.
-        with _opened(self._where[name]) as file:
-            tensor: Tensor = file.get_tensor(name)
-            return tensor
+        path = self._where[name]
+        if self._current is None or self._current[0] != path or self._passed > _WINDOW:
+            self._current, self._passed = (path, _open(path)), 0
+        tensor: Tensor = self._current[1].get_tensor(name)
+        self._passed += tensor.nbytes
+        return tensor
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _open(path: Path) -> Any:
     try:
-        with safe_open(path, framework="pt") as file:
-            yield file
+        return safe_open(path, framework="pt")
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error}", hint=_AGAIN) from error
     except SafetensorError as error:

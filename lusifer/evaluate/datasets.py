@@ -1,7 +1,4 @@
-"""Read the offline evaluation sets: parallel sentences with topics, and questions with paragraphs.
-
-Knows two file layouts. Must not know models or metrics.
-"""
+"""Read the offline evaluation sets: parallel sentences with topics, and questions with paragraphs."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.languages import CODES
 from lusifer.errors import DataError
-from lusifer.languages import CODES
 
 
 @dataclass(frozen=True, slots=True)

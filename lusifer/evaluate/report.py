@@ -1,13 +1,11 @@
-"""Write retrieval results as JSON and as Markdown tables made from it.
-
-Knows the shape of the results. Must not know how they were measured.
-"""
+"""Write retrieval results as JSON and as Markdown tables made from it."""
 
 from __future__ import annotations
 
 import json
 import platform
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -75,7 +73,7 @@ def _side_by_side(results: list[dict[str, Any]]) -> str:
             mixed["bias"],
         ]
         rows.append([result["run"]["model"], *map(_cell, values)])
-    return _table(header, rows)
+    return make_table(header, rows)
 
 
 def _sentences(result: dict[str, Any]) -> str:
@@ -89,7 +87,7 @@ def _sentences(result: dict[str, Any]) -> str:
     if "topics" in result:
         head += f" Topics learnt in English, other languages: {np.mean(list(result['topics'].values())):.3f}."
     rows = [[a, *(_cell(result["accuracy"][a].get(b)) for b in languages)] for a in languages]
-    return head + "\n\n" + _table(["from \\ to", *languages], rows)
+    return head + "\n\n" + make_table(["from \\ to", *languages], rows)
 
 
 def _questions(result: dict[str, Any]) -> str:
@@ -105,7 +103,7 @@ def _questions(result: dict[str, Any]) -> str:
     rows = [
         [a, *(_cell(result["pairs"].get(f"{a}-{b}", {}).get("recall@10")) for b in answered)] for a in asked
     ]
-    return head + "\n\n" + _table(["question \\ paragraph", *answered], rows)
+    return head + "\n\n" + make_table(["question \\ paragraph", *answered], rows)
 
 
 def _mixed(result: dict[str, Any]) -> str:
@@ -115,14 +113,16 @@ def _mixed(result: dict[str, Any]) -> str:
         if isinstance(row, dict)
     ]
     header = ["question", "recall@10", "own language in top 10", "own language among relevant", "ratio"]
-    return f"## One pool of all languages\n\nLanguage bias (mean ratio): {result['bias']:.2f}.\n\n" + _table(
-        header, rows
+    return (
+        f"## One pool of all languages\n\nLanguage bias (mean ratio): {result['bias']:.2f}.\n\n"
+        + make_table(header, rows)
     )
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def make_table(header: Sequence[str], rows: Sequence[Sequence[str]], text: int = 1) -> str:
+    """Return a table in Markdown; the first ``text`` columns are text, the others numbers."""
+    line = ["---"] * text + ["---:"] * (len(header) - text)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, line, *rows))
 
 
 def _cell(value: float | None) -> str:

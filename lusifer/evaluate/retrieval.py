@@ -1,11 +1,12 @@
 """Measure what a searcher feels: sentence retrieval between languages, questions to paragraphs, mixed pools.
 
-Takes anything that embeds texts or scores passages, gives plain numbers. Must not know how results are shown.
+Takes anything that embeds texts or scores passages, gives plain numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,56 +14,8 @@ from numpy.typing import NDArray
 
 from lusifer.evaluate.datasets import ParallelSentences, QuestionAnswering
 
-# Ranking metrics over score matrices: accuracy, recall, nDCG, language bias.
-
-
-Scores = NDArray[np.floating]
-
-
-def ranks(scores: Scores, relevant: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rank (from 0) of each row's relevant column; ties count against it.
-
-    Args:
-        scores: shape (queries, candidates).
-        relevant: column that answers each query, shape (queries,).
-    """
-    own = scores[np.arange(len(scores)), relevant][:, None]
-    return np.asarray((scores >= own).sum(1) - 1, dtype=np.int64)
-
-
-def recall_at(positions: NDArray[np.int64], k: int) -> float:
-    """Return the share of queries whose relevant candidate is among the first ``k``."""
-    return float((positions < k).mean())
-
-
-def ndcg_at(positions: NDArray[np.int64], k: int) -> float:
-    """Return nDCG@k for one relevant candidate each (Järvelin & Kekäläinen 2002)."""
-    return float(np.where(positions < k, 1 / np.log2(positions + 2.0), 0.0).mean())
-
-
-def top(scores: Scores, k: int) -> NDArray[np.int64]:
-    """Return the columns of the ``k`` best of each row, best first, shape (queries, k)."""
-    k = min(k, scores.shape[1])
-    best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    order = np.argsort(-np.take_along_axis(scores, best, 1), axis=1, kind="stable")
-    return np.take_along_axis(best, order, 1)
-
-
-def nearest_centroid(
-    train: NDArray[np.float32], labels: list[str], test: NDArray[np.float32], truth: list[str]
-) -> float:
-    """Return the accuracy of giving each test vector the label of the nearest mean training vector."""
-    names = sorted(set(labels))
-    known = np.array(labels)
-    centroids = np.stack([train[known == name].mean(0) for name in names])
-    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
-    guesses = np.array(names)[(test @ centroids.T).argmax(1)]
-    return float((guesses == np.array(truth)).mean())
-
-
 Matrix = NDArray[np.float32]
-
-
+Scores = NDArray[np.floating]
 #: Questions in, scores of shape (questions, passages) out.
 Ask = Callable[[Sequence[str]], Matrix]
 
@@ -83,6 +36,21 @@ class Scorer(Protocol):
     def fingerprint(self) -> str: ...
 
     def index(self, passages: Sequence[str]) -> Ask: ...
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Something that finds passages.
+
+    Attributes:
+        name: what tables call it.
+        fingerprint: what makes its scores.
+        retriever: how it is asked.
+    """
+
+    name: str
+    fingerprint: str
+    retriever: Encoder | Scorer
 
 
 def measure(
@@ -178,7 +146,7 @@ def mixed_pool(system: Encoder | Scorer, data: QuestionAnswering) -> dict[str, A
                     texts[qid] = text
         if not texts:
             continue
-        best = top(ask(list(texts.values())), 10)
+        best = top_k(ask(list(texts.values())), 10)
         own = float((languages[best] == asked).mean())
         shares = [np.mean(languages[list(group)] == asked) for group in relevant.values()]
         found = [bool(group & set(row)) for group, row in zip(relevant.values(), best.tolist(), strict=True)]
@@ -202,7 +170,7 @@ def _question_scores(system: Encoder | Scorer, data: QuestionAnswering) -> dict[
 
 
 def index_passages(system: Encoder | Scorer, passages: list[str]) -> Ask:
-    """Make passages ready to be asked, by vectors or by whatever the system goes by."""
+    """Make passages ready to be asked, by vectors or as the system itself scores them."""
     if not isinstance(system, Encoder):
         return system.index(passages)
     vectors, encoder = system.embed_documents(passages), system
@@ -224,3 +192,44 @@ def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
 def _is_same(pair: str) -> bool:
     asked, _, answered = pair.partition("-")
     return asked == answered
+
+
+def ranks(scores: Scores, relevant: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rank (from 0) of each row's relevant column; ties count against it.
+
+    Args:
+        scores: shape (queries, candidates).
+        relevant: column that answers each query, shape (queries,).
+    """
+    own = scores[np.arange(len(scores)), relevant][:, None]
+    return np.asarray((scores >= own).sum(1) - 1, dtype=np.int64)
+
+
+def recall_at(positions: NDArray[np.int64], k: int) -> float:
+    """Return the share of queries whose relevant candidate is among the first ``k``."""
+    return float((positions < k).mean())
+
+
+def ndcg_at(positions: NDArray[np.int64], k: int) -> float:
+    """Return nDCG@k for one relevant candidate each (Järvelin & Kekäläinen 2002)."""
+    return float(np.where(positions < k, 1 / np.log2(positions + 2.0), 0.0).mean())
+
+
+def top_k(scores: Scores, k: int) -> NDArray[np.int64]:
+    """Return the columns of the ``k`` best of each row, best first, shape (queries, k)."""
+    k = min(k, scores.shape[1])
+    best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    order = np.argsort(-np.take_along_axis(scores, best, 1), axis=1, kind="stable")
+    return np.take_along_axis(best, order, 1)
+
+
+def nearest_centroid(
+    train: NDArray[np.float32], labels: list[str], test: NDArray[np.float32], truth: list[str]
+) -> float:
+    """Return the accuracy of giving each test vector the label of the nearest mean training vector."""
+    names = sorted(set(labels))
+    known = np.array(labels)
+    centroids = np.stack([train[known == name].mean(0) for name in names])
+    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
+    guesses = np.array(names)[(test @ centroids.T).argmax(1)]
+    return float((guesses == np.array(truth)).mean())

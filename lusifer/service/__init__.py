@@ -31,11 +31,6 @@ class ServiceOptions:
     cache: Path | None = None
 
 
-def is_service(name: object) -> bool:
-    """Tell whether a model's name is the address of an embedding service."""
-    return isinstance(name, str) and name.lower().startswith(("http://", "https://"))
-
-
 def normalise_url(url: str) -> str:
     """Return a service's address without ``/v1`` or a slash at its end.
 
@@ -43,7 +38,7 @@ def normalise_url(url: str) -> str:
         ConfigError: it is no HTTP address, or holds what does not belong into one.
     """
     parts = urlsplit(url.strip())
-    if not is_service(url.strip()) or not parts.hostname:
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
         raise ConfigError("the address of the embedding service is not one", hint="give http://HOST:PORT")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigError(

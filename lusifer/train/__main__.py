@@ -1,7 +1,4 @@
-"""``python -m lusifer.train``: the training commands, as launchers of several processes start them.
-
-Must not know how training works.
-"""
+"""``python -m lusifer.train``: the training commands, as launchers of several processes start them."""
 
 from __future__ import annotations
 

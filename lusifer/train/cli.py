@@ -1,7 +1,4 @@
-"""The ``lusifer train`` commands: read arguments, call the training code, say how it goes.
-
-Must not know how training works, and imports it only when a command runs.
-"""
+"""The ``lusifer train`` commands: read arguments, call the training code, say how it goes."""
 
 from __future__ import annotations
 
@@ -9,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from lusifer.errors import needs_extra
 
 app = typer.Typer(help="Train models.", no_args_is_help=True)
 
@@ -39,15 +38,17 @@ def mini(
     ] = False,
 ) -> None:
     """Train lusifer-mini from parallel text: tokenizer, token table, int8 weights."""
-    from lusifer.train.mini.export import export_mini
-    from lusifer.train.mini.recipe import RECIPES, Recipe
-    from lusifer.train.mini.trainer import set_threads, train_mini
+    with needs_extra("train", "training"):
+        import torch
 
-    set_threads(threads)
+        from lusifer.train.mini.corpus import write_quick_data
+        from lusifer.train.mini.recipe import RECIPES, Recipe
+        from lusifer.train.mini.trainer import export_mini, train_mini
+
+    if threads is not None:
+        torch.set_num_threads(threads)
     plan = Recipe.read(recipe or RECIPES / ("quick.toml" if quick else "mini.toml"), steps=steps)
     if quick:
-        from lusifer.train.mini.trainer import write_quick_data
-
         for line in write_quick_data(data, run / "data"):
             _say(f"left out {line}")
         data = run / "data"
@@ -98,7 +99,7 @@ def small(
 
 
 def _quick_data(documents: Path, run: Path) -> Path:
-    from lusifer.train.mini.trainer import write_quick_data
+    from lusifer.train.mini.corpus import write_quick_data
 
     for line in write_quick_data(documents, run / "data"):
         _say(f"left out {line}")
@@ -110,9 +111,10 @@ def align(
     config: Annotated[Path, typer.Argument(help="TOML file; docs/training.md explains it.")],
 ) -> None:
     """Stage 1 of LUSIFER: make a multilingual encoder readable for a language model."""
-    from lusifer.train.stages.align import align as run
-    from lusifer.train.stages.distributed import leave
-    from lusifer.train.stages.settings import AlignConfig
+    with needs_extra("train", "training"):
+        from lusifer.train.stages.align import align as run
+        from lusifer.train.stages.distributed import leave
+        from lusifer.train.stages.settings import AlignConfig
 
     run(AlignConfig.read(config), _say)
     leave()
@@ -123,9 +125,10 @@ def finetune(
     config: Annotated[Path, typer.Argument(help="TOML file; docs/training.md explains it.")],
 ) -> None:
     """Stage 2 of LUSIFER: train the aligned model on questions and passages."""
-    from lusifer.train.stages.distributed import leave
-    from lusifer.train.stages.finetune import finetune as run
-    from lusifer.train.stages.settings import FinetuneConfig
+    with needs_extra("train", "training"):
+        from lusifer.train.stages.distributed import leave
+        from lusifer.train.stages.finetune import finetune as run
+        from lusifer.train.stages.settings import FinetuneConfig
 
     run(FinetuneConfig.read(config), _say)
     leave()
@@ -134,7 +137,8 @@ def finetune(
 @app.command()
 def toy(folder: Annotated[Path, typer.Argument(help="Folder to write to; made if missing.")]) -> None:
     """Write tiny backbones, examples and configurations to try align and finetune on."""
-    from lusifer.train.stages.toy import write_toy
+    with needs_extra("train", "training"):
+        from lusifer.train.stages.toy import write_toy
 
     for path in write_toy(folder):
         _say(f"wrote {path}")

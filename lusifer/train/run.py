@@ -1,4 +1,4 @@
-"""What all trainers share besides settings: the folder of a run, the learning rate, the random state.
+"""What all trainers share: settings from a TOML file, the folder of a run, learning rate, random state.
 
 A run is a folder. It keeps the settings it was begun with and refuses others. Its files are written aside and
 renamed, so that a run that is interrupted at any moment goes on from them.
@@ -9,20 +9,62 @@ from __future__ import annotations
 import json
 import math
 import os
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field
 
 from common.files import sync_folder, write_atomically
-from lusifer.errors import TrainingError
+from lusifer.config import parse
+from lusifer.errors import ConfigError, TrainingError
+
+T = TypeVar("T")
 
 #: Called with a line now and then.
 Report = Callable[[str], None]
+#: 0 to 1.
+Share = Annotated[float, Field(ge=0, le=1)]
+#: 0 or more, and less than 1: what is dropped is never everything.
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+#: Seed of every run that names none.
+SEED = 20250101
 
 
 def silent(_: str) -> None:
     """Report nothing."""
+
+
+def read_toml(path: Path, *, examples: Path) -> dict[str, Any]:
+    """Return the content of a TOML file; ``examples`` is a folder of ready ones, for the message.
+
+    Raises:
+        ConfigError: the file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}", hint=f"ready ones are in {examples}"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}", hint="correct that line") from error
+
+
+def make_settings(kind: type[T], values: Mapping[str, Any], source: Path | None = None) -> T:
+    """Return a configuration made of a TOML file's values; ``source`` is the file, for messages.
+
+    Raises:
+        ConfigError: names the file and the first field that cannot be used.
+    """
+    try:
+        return parse(kind, values)
+    except ConfigError as error:
+        if source is None:
+            raise
+        raise ConfigError(f"{source}: {error.message}", hint=error.hint) from error
 
 
 class RunFolder:
@@ -40,7 +82,7 @@ class RunFolder:
         """Write down the settings of a new run, or compare them with those it was begun with.
 
         Args:
-            settings: whatever decides the result, by name, as JSON has it.
+            settings: everything that decides the result, by name, as JSON has it.
             file: where they are kept.
 
         Raises:

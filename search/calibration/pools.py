@@ -1,14 +1,14 @@
 """Questions with known answers over pools of passages: what vectors and words say of each candidate.
 
 A pool holds, for each question, the candidates both halves of a search would bring, and which are right.
-``question_pools`` makes them of questions and paragraphs, one language at a time and all together;
-``sentence_pools`` of parallel sentences, the first words of one standing for a question. Knows evaluation
-sets and models. Must not know how evidence is weighed.
+``gather_pools`` makes them of questions and paragraphs, one language at a time and all together, and of
+parallel sentences, the first words of one standing for a question. The lexical half is computed here as the
+engines do: the analyser's terms with BM25's weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lusifer.evaluate.datasets import ParallelSentences, QuestionAnswering
 from lusifer.evaluate.retrieval import Encoder
-from search.calibration.lexical import LexicalIndex
+from store.lexical.analyser import ANALYSER_VERSION, document_vector, query_vector
 from store.types import NEAREST
 
 #: Candidates of each half of a search, as the product asks for.
@@ -79,6 +79,58 @@ class Pool:
             words=np.where(self.right, 0, self.words).astype(np.float32),
             right=np.zeros_like(self.right),
         )
+
+
+class LexicalIndex:
+    """Passages by their terms.
+
+    Args:
+        passages: the texts.
+    """
+
+    def __init__(self, passages: Sequence[str]) -> None:
+        self._count = len(passages)
+        vectors = [document_vector([passage]) for passage in passages]
+        rows = np.repeat(np.arange(len(vectors)), [len(indices) for indices, _ in vectors])
+        terms = np.concatenate([indices for indices, _ in vectors]) if vectors else np.empty(0, np.uint32)
+        weights = np.concatenate([weight for _, weight in vectors]) if vectors else np.empty(0, np.float32)
+        order = np.argsort(terms, kind="stable")
+        self._rows, self._weights = rows[order], weights[order]
+        known, starts = np.unique(terms[order], return_index=True)
+        ends = np.append(starts[1:], len(order))
+        spans = zip(known.tolist(), starts.tolist(), ends.tolist(), strict=True)
+        self._spans = {term: slice(start, end) for term, start, end in spans}
+
+    def score(self, questions: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Score every passage for every question.
+
+        Returns:
+            scores, shape (questions, passages), and each question's ideal score (``store.fusion``).
+        """
+        scores = np.zeros((len(questions), self._count), np.float32)
+        ideal = np.zeros(len(questions))
+        for number, question in enumerate(questions):
+            for term, importance in zip(*(part.tolist() for part in query_vector(question)), strict=True):
+                span = self._spans.get(term, slice(0, 0))
+                found = self._rows[span]
+                rarity = np.log(1 + (self._count - len(found) + 0.5) / (len(found) + 0.5))
+                ideal[number] += importance * rarity
+                scores[number, found] += (importance * rarity * self._weights[span]).astype(np.float32)
+        return scores, ideal
+
+
+class Bm25:
+    """The lexical half as a system of its own, for ``lusifer evaluate retrieval --model bm25``."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What makes its scores."""
+        return f"analyser {ANALYSER_VERSION}"
+
+    def index(self, passages: Sequence[str]) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+        """Return a function that scores these passages, shape (questions, passages)."""
+        index = LexicalIndex(passages)
+        return lambda questions: index.score(questions)[0]
 
 
 class Passages:
@@ -152,7 +204,21 @@ def _candidates(similarity: Floats, words: Floats) -> NDArray[np.int64]:
     return np.argsort(key, axis=1, kind="stable")[:, :width]
 
 
-def question_pools(model: Encoder, data: QuestionAnswering) -> list[Pool]:
+def gather_pools(
+    model: Encoder, questions: QuestionAnswering, sentences: ParallelSentences, *, every: int = 8
+) -> list[Pool]:
+    """Ask every question of every pool.
+
+    Args:
+        model: embeds questions and passages.
+        questions: with the paragraphs that answer them.
+        sentences: parallel ones.
+        every: how many parallel sentences there are to one question.
+    """
+    return _question_pools(model, questions) + _sentence_pools(model, sentences, every)
+
+
+def _question_pools(model: Encoder, data: QuestionAnswering) -> list[Pool]:
     """Make a pool for each pair of question and paragraph language, and one of all languages for each."""
     pools = []
     for answered, paragraphs in data.paragraphs.items():
@@ -184,15 +250,10 @@ def _mixed_pools(model: Encoder, data: QuestionAnswering) -> list[Pool]:
     return pools
 
 
-def sentence_pools(model: Encoder, data: ParallelSentences, *, every: int = 8) -> list[Pool]:
+def _sentence_pools(model: Encoder, data: ParallelSentences, every: int) -> list[Pool]:
     """Ask for the other languages' versions of a sentence by its first words, among all sentences.
 
     The sentence itself is kept out, so that the right answers are all in other languages.
-
-    Args:
-        model: embeds them.
-        data: the sentences.
-        every: how many sentences there are to one question.
     """
     codes, size = list(data.texts), len(next(iter(data.texts.values())))
     languages = [code for code in codes for _ in range(size)]

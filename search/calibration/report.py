@@ -1,7 +1,4 @@
-"""Say how a calibrated search does: each kind of pool by vectors, by words and by both, and what scores mean.
-
-Knows pools and calibrations; gives plain numbers and Markdown. Must not know models or texts.
-"""
+"""Say how a calibrated search does: pools by vectors, by words and by both, and what scores mean."""
 
 from __future__ import annotations
 
@@ -12,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from lusifer.evaluate.retrieval import ndcg_at, recall_at
+from search.calibration.fit import Hits, first_hits, join, probability
 from search.calibration.pools import Pool
-from search.calibration.scores import Hits, first_hits, join, probability
 from search.calibration.weights import bias, fused, positions
 from search.ranking import Calibration
 

@@ -2,8 +2,7 @@
 
 A pool of one language wants words to weigh much; in a pool of many, passages in the question's own language
 share words with any question and would crowd out better ones in other languages. So words weigh by whether
-both languages are the same, and the own language is lowered by what chance alone gives it. Knows pools. Must
-not know models or texts.
+both languages are the same, and the own language is lowered by what chance alone gives it.
 """
 
 from __future__ import annotations

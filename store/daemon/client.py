@@ -7,7 +7,6 @@ harm, so when the daemon dies the same request goes to its successor.
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 import sys
 import threading
@@ -42,8 +41,7 @@ _R = TypeVar("_R")
 #: How long a daemon may take to come up; opening a large store happens later, when it is asked for.
 START_SECONDS = 60.0
 _NOBODY = (*CONNECTION_ERRORS, UnpicklingError, ValueError, KeyError)
-_PAUSE = 0.05
-_MODULE = ["-m", "store.daemon.server"]
+SERVER = ["-m", "store.daemon.server"]
 
 
 def reach(data: Path) -> tuple[Connection, int]:
@@ -95,64 +93,43 @@ def _greet(files: DaemonFiles) -> tuple[Connection, int] | None:
 
 
 def _start(files: DaemonFiles) -> tuple[Connection, int]:
-    deadline = time.monotonic() + START_SECONDS
-    status = _spawn(files, deadline)
-    if status != "ready":
-        reason = (status.removeprefix("error ") or _last_words(files.log)).rstrip(".")
+    status = _spawn(files)
+    found = _greet(files) if status == "ready" else None
+    if found is None:
+        reason = status.removeprefix("error ") or _last_words(files.log)
         raise StoreUnavailable(
-            f"The store's daemon for {files.data} could not start: {reason}",
+            f"The store's daemon for {files.data} could not start: {reason.rstrip('.')}",
             hint=f"Its log is {files.log}.",
         )
-    while time.monotonic() < deadline:
-        found = _greet(files)
-        if found is not None:
-            return found
-        time.sleep(_PAUSE)
-    raise StoreUnavailable(
-        f"The store's daemon for {files.data} started but does not answer",
-        hint=f"Its log is {files.log}.",
-    )
+    return found
 
 
-def _spawn(files: DaemonFiles, deadline: float) -> str:
+def _spawn(files: DaemonFiles) -> str:
     """Start a daemon that outlives us and is nobody's child; return the line it reports, empty if it died."""
-    reading, writing = os.pipe()
+    # The shell's job is to end at once, so that the daemon is adopted by init and leaves no zombie.
+    command = ["/bin/sh", "-c", '"$0" "$@" &', sys.executable, "-P", *SERVER, *_idle_seconds()]
     try:
         with files.log.open("ab") as log:
             os.chmod(log.fileno(), 0o600)  # noqa: PTH101 - the open file, not whatever has its name
-            # The shell's job is to end at once, so that the daemon is adopted by init and leaves no zombie.
-            command = ["/bin/sh", "-c", '"$0" "$@" &', sys.executable, "-P"]
-            subprocess.run(
-                [
-                    *command,
-                    *_MODULE,
-                    "--data",
-                    str(files.data),
-                    "--status-fd",
-                    str(writing),
-                    *_idle_seconds(),
-                ],
+            done = subprocess.run(
+                [*command, "--data", str(files.data)],
                 check=True,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=subprocess.PIPE,
                 stderr=log,
                 cwd="/",
                 env=_environment(),
                 start_new_session=True,
-                pass_fds=(writing,),
+                timeout=START_SECONDS,
             )
+    except subprocess.TimeoutExpired:
+        return "it does not say that it is ready"
     except (OSError, subprocess.CalledProcessError) as error:
-        os.close(reading)
         raise StoreUnavailable(
             f"The store's daemon for {files.data} could not be started ({error})",
             hint="Check that the data folder can be written to.",
         ) from error
-    finally:
-        os.close(writing)
-    try:
-        return _read_line(reading, deadline)
-    finally:
-        os.close(reading)
+    return done.stdout.decode(errors="replace").strip()
 
 
 def _idle_seconds() -> list[str]:
@@ -165,17 +142,6 @@ def _environment() -> dict[str, str]:
     root = str(Path(__file__).resolve().parents[2])
     path = os.environ.get("PYTHONPATH")
     return os.environ | {"PYTHONPATH": os.pathsep.join([root, path] if path else [root])}
-
-
-def _read_line(descriptor: int, deadline: float) -> str:
-    content = b""
-    while not content.endswith(b"\n"):
-        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-        part = os.read(descriptor, 4096) if ready else b""
-        if not part:
-            break
-        content += part
-    return content.decode(errors="replace").strip()
 
 
 def _last_words(log: Path) -> str:
@@ -198,13 +164,13 @@ class DaemonClient:
     """Sends requests to the daemon of a data folder, through as many connections as threads need."""
 
     def __init__(self, data: Path) -> None:
-        self._data = data
+        self.data = data
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._closed = False
         #: Process id of the daemon last connected to.
-        self.daemon_pid = 0
+        self.pid = 0
 
     def call(self, operation: str, collection: CollectionInfo | None, *arguments: Any, **named: Any) -> Any:
         """Have an operation done, by the daemon's successor if it dies over it."""
@@ -230,8 +196,8 @@ class DaemonClient:
                 raise answer
             return answer[0]
         raise StoreUnavailable(
-            f"The daemon of the store at {self._data} died {ATTEMPTS} times over one request",
-            hint=f"Its log, {DaemonFiles(self._data).log}, may say why.",
+            f"The daemon of the store at {self.data} died {ATTEMPTS} times over one request",
+            hint=f"Its log, {DaemonFiles(self.data).log}, may say why.",
         )
 
     def close(self) -> None:
@@ -249,7 +215,7 @@ class DaemonClient:
                 self._process, self._idle = os.getpid(), []
             if self._idle:
                 return self._idle.pop()
-        connection, self.daemon_pid = reach(self._data)
+        connection, self.pid = reach(self.data)
         return connection
 
     def _give(self, connection: Connection) -> None:

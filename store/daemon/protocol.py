@@ -85,9 +85,6 @@ class Request:
     named: dict[str, Any]
 
 
-# Values as bytes.
-
-
 def _array(content: bytes, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     if dtype not in ("<f4", "<u4"):
         raise pickle.UnpicklingError(f"arrays of {dtype} are not exchanged")
@@ -105,7 +102,7 @@ class _Encoder(pickle.Pickler):
         if isinstance(value, StoreError):
             return _error, (type(value), value.message, value.hint)
         if isinstance(value, np.ndarray):
-            array = np.ascontiguousarray(value)
+            array = np.ascontiguousarray(value, "<u4" if value.dtype.kind == "u" else "<f4")
             return _array, (array.tobytes(), array.dtype.str, array.shape)
         return NotImplemented
 
@@ -141,9 +138,6 @@ def receive(connection: Connection) -> Any:
         UnpicklingError: it holds something else; none of it was made.
     """
     return _Decoder(io.BytesIO(connection.recv_bytes())).load()
-
-
-# Where they meet.
 
 
 def _socket_prefix(data: Path) -> str:

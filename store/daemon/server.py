@@ -60,7 +60,8 @@ class Worker:
     """
 
     def __init__(self) -> None:
-        self._jobs: queue.PriorityQueue[tuple[float, int, Callable[[], None] | None]] = queue.PriorityQueue()
+        self._jobs: queue.PriorityQueue[tuple[float, bool, int, Callable[[], None] | None]]
+        self._jobs = queue.PriorityQueue()
         self._numbers = count()
         self._now = 0.0
         self._last = {True: 0.0, False: 0.0}
@@ -89,19 +90,19 @@ class Worker:
                 raise RuntimeError("the worker has stopped")
             place = max(self._now, self._last[urgent]) + (1 if urgent else PATIENCE)
             self._last[urgent] = place
-            self._jobs.put((place, next(self._numbers), do))
+            self._jobs.put((place, not urgent, next(self._numbers), do))
         return future.result()
 
     def stop(self) -> None:
         """Do what is waiting, then end."""
         with self._changing:
             self._stopping = True
-            self._jobs.put((float("inf"), next(self._numbers), None))
+            self._jobs.put((float("inf"), True, next(self._numbers), None))
         self._thread.join()
 
     def _work(self) -> None:
         while True:
-            self._now, _, job = self._jobs.get()
+            self._now, _, _, job = self._jobs.get()
             if job is None:
                 return
             job()
@@ -145,7 +146,7 @@ class Daemon:
                     break
         finally:
             # In this order: whoever comes now finds nobody, and waits for the lock.
-            self._listener.close()
+            self._close_listener()
             self._worker.stop()
 
     def stop(self) -> None:
@@ -171,8 +172,12 @@ class Daemon:
             lost = True
         if lost:
             _logger.warning("the socket is gone; listening again")
-            self._listener.close()
+            self._close_listener()
             self._listen()
+
+    def _close_listener(self) -> None:
+        with suppress(FileNotFoundError):  # it removes its socket, which may be gone
+            self._listener.close()
 
     def _flush_if_quiet(self) -> None:
         quiet_since = self._last_write
@@ -269,7 +274,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="store.daemon.server", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the data folder")
     parser.add_argument("--idle-seconds", default=str(IDLE_SECONDS), help="how long to stay without clients")
-    parser.add_argument("--status-fd", type=int, help="where to say that it is ready, or why not")
     options = parser.parse_args(arguments)
     files = DaemonFiles(options.data)
     os.umask(0o077)
@@ -282,11 +286,11 @@ def main(arguments: list[str] | None = None) -> int:
         daemon = Daemon(files, index, idle_seconds)
     except (HintedError, OSError, ValueError) as error:
         _logger.error("cannot start: %s", error)
-        _report(options.status_fd, f"error {error}")
+        _report(f"error {error}")
         return 1
     signal.signal(signal.SIGTERM, lambda _number, _frame: daemon.stop())
     _logger.info("ready, pid %d, protocol %s", os.getpid(), PROTOCOL)
-    _report(options.status_fd, "ready")
+    _report("ready")
     try:
         daemon.serve()
         index.close()
@@ -303,11 +307,11 @@ def _log_to(path: Path) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
-def _report(descriptor: int | None, line: str) -> None:
-    if descriptor is not None:
-        with suppress(OSError):  # whoever started us is gone; others may come
-            os.write(descriptor, f"{line}\n".encode())
-        os.close(descriptor)
+def _report(line: str) -> None:
+    """Say on the standard output that we are ready, or why not; who started us reads until it is closed."""
+    with suppress(OSError):  # they are gone; others may come
+        os.write(1, f"{line}\n".encode())
+    os.dup2(2, 1)
 
 
 if __name__ == "__main__":

@@ -29,100 +29,12 @@ from uuid import UUID, uuid4
 import numpy as np
 import qdrant_edge as edge
 
-from store.edge.integrity import SAMPLES, IntegrityFiles, Sample, State, damaged, verify
-from store.engine import ALL_POINTS, Condition, Probe, Ranked, Record, path_bounds
-from store.errors import DiskFull, InvalidRequest, StoreError, StoreMissing
+from store.edge.folder import State, StateFile, damaged
+from store.edge.integrity import SAMPLES, take_sample, verify
+from store.engine import ALL_POINTS, Condition, Probe, Ranked, Record
+from store.errors import DiskFull, InvalidRequest, StoreError
 from store.points import DENSE, INDEXES, LEXICAL, Points
-from store.types import CollectionInfo, FacetField, Schema, Vector
-
-# Our points, conditions and schema in Qdrant Edge's words, and its points in ours.
-
-
-_Condition: TypeAlias = edge.FieldCondition | edge.HasIdCondition | edge.Filter
-_Match: TypeAlias = edge.MatchValue | edge.MatchPrefix
-_IndexParams: TypeAlias = edge.KeywordIndexParams | edge.IntegerIndexParams | edge.FloatIndexParams
-
-_INDEX_PARAMS: dict[str, Callable[[], _IndexParams]] = {
-    "keyword": edge.KeywordIndexParams,
-    "prefix": lambda: edge.KeywordIndexParams(prefix=True),
-    "integer": lambda: edge.IntegerIndexParams(lookup=True, range=True),
-    "float": edge.FloatIndexParams,
-}
-
-
-def indexes() -> list[edge.UpdateOperation]:
-    """List the operations that index the payload."""
-    return [
-        edge.UpdateOperation.create_field_index(field, _INDEX_PARAMS[kind]())
-        for field, kind in INDEXES.items()
-    ]
-
-
-def shard_config(schema: Schema) -> edge.EdgeConfig:
-    # No quantisation: exact search at 100,000 chunks takes some 9 ms, and cosines stay what they are.
-    return edge.EdgeConfig(
-        vectors={DENSE: edge.EdgeVectorParams(schema.dimensions, edge.Distance.Cosine)},
-        sparse_vectors={LEXICAL: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
-        wal_enabled=True,
-    )
-
-
-def to_point(points: Points, row: int) -> edge.Point:
-    # An array converts twice as fast as a numpy row.
-    vectors: dict[str, Any] = {DENSE: array("f", points.dense[row].tobytes())}
-    indices, weights = points.lexical[row]
-    if len(indices):
-        vectors[LEXICAL] = edge.SparseVector(indices.tolist(), weights.tolist())
-    return edge.Point(points.ids[row], vectors, points.payloads[row])
-
-
-def to_query(probe: Probe) -> edge.Query:
-    if isinstance(probe.vector, tuple):
-        indices, weights = probe.vector
-        return edge.Query.Nearest(edge.SparseVector(indices.tolist(), weights.tolist()), using=LEXICAL)
-    return edge.Query.Nearest(cast("list[float]", array("f", probe.vector.tobytes())), using=DENSE)
-
-
-def to_record(point: Any) -> Record:
-    vectors = cast("dict[str, list[float]] | None", point.vector)
-    dense: Vector | None = np.array(vectors[DENSE], np.float32) if vectors else None
-    return Record(point.id, point.payload or {}, dense)
-
-
-def _any(conditions: list[edge.FieldCondition]) -> edge.Filter:
-    return edge.Filter(should=list(conditions))
-
-
-def to_filter(condition: Condition) -> edge.Filter | None:
-    """Say a condition in the engine's words; None for everything."""
-    if condition.is_empty:
-        return None
-    wanted = condition.filter
-    must: list[_Condition] = []
-    must_not: list[_Condition] = []
-    for field, values in (
-        ("language", wanted.languages),
-        ("document_id", wanted.document_ids),
-        ("owner", (wanted.owner,) if wanted.owner else ()),
-    ):
-        if values:
-            must.append(edge.FieldCondition(field, match=edge.MatchAny(list(values))))
-    if wanted.path_prefix is not None:
-        exact, below = path_bounds(wanted.path_prefix)
-        either: list[_Match] = [edge.MatchValue(exact), edge.MatchPrefix(below)]
-        must.append(_any([edge.FieldCondition("path", match=match) for match in either]))
-    if wanted.modified_from is not None or wanted.modified_to is not None:
-        bounds = edge.RangeFloat(gte=wanted.modified_from, lte=wanted.modified_to)
-        must.append(edge.FieldCondition("modified", range=bounds))
-    if wanted.first_chunks:
-        must.append(edge.FieldCondition("position", match=edge.MatchValue(0)))
-    if condition.ids is not None:
-        must.append(edge.HasIdCondition(set(condition.ids)))
-    for field, unwanted in (("version", condition.except_version), ("owner", condition.except_owner)):
-        if unwanted is not None:
-            must_not.append(edge.FieldCondition(field, match=edge.MatchValue(unwanted)))
-    return edge.Filter(must=list(must), must_not=list(must_not))
-
+from store.types import Between, CollectionInfo, FacetField, OneOf, Schema, Term, Vector
 
 #: Up to so many matches every vector is compared.
 EXACT_MATCHES = 100_000
@@ -137,6 +49,17 @@ _FACET_VALUES = 1_000_000
 #: IDF over the points that are alive. By default those deleted since loading are counted, in half the time.
 _LIVE_IDF = edge.IdfParams(corpus=edge.Filter())
 
+_Condition: TypeAlias = edge.FieldCondition | edge.HasIdCondition | edge.Filter
+_Match: TypeAlias = edge.MatchValue | edge.MatchPrefix
+_IndexParams: TypeAlias = edge.KeywordIndexParams | edge.IntegerIndexParams | edge.FloatIndexParams
+
+_INDEX_PARAMS: dict[str, Callable[[], _IndexParams]] = {
+    "keyword": edge.KeywordIndexParams,
+    "prefix": lambda: edge.KeywordIndexParams(prefix=True),
+    "integer": lambda: edge.IntegerIndexParams(lookup=True, range=True),
+    "float": edge.FloatIndexParams,
+}
+
 
 def engine_version() -> str:
     """Name the engine and its version, as it is written into ``store.json``."""
@@ -149,11 +72,11 @@ class EdgeEngine:
     The caller holds the data folder's lock from before ``create`` or ``load`` until after ``close``.
     """
 
-    def __init__(self, folder: Path, shard: edge.EdgeShard, state: State, integrity: IntegrityFiles) -> None:
+    def __init__(self, folder: Path, shard: edge.EdgeShard, state: State, file: StateFile) -> None:
         self._folder = folder
         self._shard = shard
         self._state = state
-        self._integrity = integrity
+        self._file = file
         self._failed: StoreError | None = None
         self._closed = False
         self._unflushed = 0
@@ -179,7 +102,7 @@ class EdgeEngine:
                 shard.update(operation)
             shard.flush()
             shard.close()
-        IntegrityFiles(draft).write(State(uuid4().hex, schema, engine_version()))
+        StateFile(draft).write(State(uuid4().hex, schema, engine_version()))
         draft.rename(folder)
         return cls.load(folder)
 
@@ -191,25 +114,22 @@ class EdgeEngine:
             StoreMissing: there is none.
             StoreDamaged: it cannot be opened, or points are missing or changed.
         """
-        if not folder.exists():
-            raise StoreMissing(f"Nothing is indexed at {folder.parent}", hint="Index some documents first.")
-        integrity = IntegrityFiles(folder)
-        if not integrity.exists():
-            raise damaged(folder, "store.json is missing")
-        state, pending = integrity.read(), integrity.pending()
+        file = StateFile(folder)
+        state, unflushed = file.read(), file.is_marked
         _require_space(folder, MINIMUM_FREE_DELETE)
         for leftover in (folder / "shard" / "temp_segments").glob("*"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         with _guard(folder):
             shard = edge.EdgeShard.load(str(folder / "shard"))
-        engine = cls(folder, shard, state, integrity)
+        engine = cls(folder, shard, state, file)
         try:
-            verify(folder, state, pending, engine.count(ALL_POINTS), engine._samples())
+            if not unflushed:
+                verify(folder, state, engine.count(ALL_POINTS), engine._samples())
         except StoreError:
             engine._abandon()
             raise
-        engine._dirty = pending is not None or state.engine != engine_version()
-        engine._stale = pending is not None
+        engine._dirty = unflushed or state.engine != engine_version()
+        engine._stale = unflushed
         state.engine = engine_version()
         return engine
 
@@ -219,10 +139,9 @@ class EdgeEngine:
 
     def upsert(self, points: Points) -> None:
         _require_space(self._folder, MINIMUM_FREE + 4 * points.dense.nbytes)
-        changed = [id for id in points.ids if id in self._state.samples]
         operation = edge.UpdateOperation.upsert_points([to_point(points, row) for row in range(len(points))])
         before = self._total()
-        self._write(operation, added=len(points), changed=changed)
+        self._write(operation)
         self._stale |= self._total() - before < len(points)
         self._choose_sample(points.ids[0])
         self._unflushed += len(points)
@@ -234,22 +153,14 @@ class EdgeEngine:
         selection = to_filter(condition)
         if selection is None:
             raise InvalidRequest("Nothing says what to delete", hint="Give a condition.")
-        removed = self.count(condition)
-        if removed:
+        if self.count(condition):
             self._stale = True
-            self._write(edge.UpdateOperation.delete_points_by_filter(selection), removed=removed)
+            self._write(edge.UpdateOperation.delete_points_by_filter(selection))
 
-    def _write(
-        self,
-        operation: edge.UpdateOperation,
-        *,
-        added: int = 0,
-        removed: int = 0,
-        changed: Sequence[str] = (),
-    ) -> None:
+    def _write(self, operation: edge.UpdateOperation) -> None:
         self._check_usable()
+        self._file.mark()
         self._dirty = True
-        self._integrity.note(added=added, removed=removed, changed=changed)
         with self._fatal():
             self._shard.update(operation)
 
@@ -269,7 +180,7 @@ class EdgeEngine:
                 limit=probe.limit,
                 query=to_query(probe),
                 filter=to_filter(probe.condition),
-                params=self._params(probe),
+                params=self.search_params(probe),
             )
             for probe in probes
         ]
@@ -283,7 +194,8 @@ class EdgeEngine:
         with _guard(self._folder):
             return self._shard.query_batch(edge.QueryBatchRequest(requests))
 
-    def _params(self, probe: Probe) -> edge.SearchParams:
+    def search_params(self, probe: Probe) -> edge.SearchParams:
+        """Choose between exact search and the graph."""
         if not probe.is_dense:
             return self._lexical_params()
         matches = self._total()
@@ -379,8 +291,8 @@ class EdgeEngine:
         records = self._samples()
         self._sampled = [str(record.id) for record in records]
         self._state.points = self.count(ALL_POINTS)
-        self._state.samples = {str(record.id): Sample.of(record) for record in records}
-        self._integrity.write(self._state)
+        self._state.samples = {str(record.id): take_sample(record) for record in records}
+        self._file.write(self._state)
         self._dirty = False
         self._unflushed = 0
 
@@ -400,7 +312,6 @@ class EdgeEngine:
     def _abandon(self) -> None:
         """Let go of the files without flushing; what was acknowledged is in the log."""
         self._closed = True
-        self._integrity.close()
         try:
             with _guard(self._folder):
                 self._shard.close()
@@ -449,3 +360,61 @@ def _disk_full(folder: Path, free: int) -> DiskFull:
         f"The disk that holds {folder} has {free // 2**20} MiB free, too little to write safely",
         hint=f"Free at least {MINIMUM_FREE // 2**20} MiB, or keep the index on another disk, and try again.",
     )
+
+
+def indexes() -> list[edge.UpdateOperation]:
+    """List the operations that index the payload."""
+    return [
+        edge.UpdateOperation.create_field_index(field, _INDEX_PARAMS[kind]())
+        for field, kind in INDEXES.items()
+    ]
+
+
+def shard_config(schema: Schema) -> edge.EdgeConfig:
+    # No quantisation: exact search at 100,000 chunks takes some 9 ms, and cosines stay what they are.
+    return edge.EdgeConfig(
+        vectors={DENSE: edge.EdgeVectorParams(schema.dimensions, edge.Distance.Cosine)},
+        sparse_vectors={LEXICAL: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+        wal_enabled=True,
+    )
+
+
+def to_point(points: Points, row: int) -> edge.Point:
+    # An array converts twice as fast as a numpy row.
+    vectors: dict[str, Any] = {DENSE: array("f", points.dense[row].tobytes())}
+    indices, weights = points.lexical[row]
+    if len(indices):
+        vectors[LEXICAL] = edge.SparseVector(indices.tolist(), weights.tolist())
+    return edge.Point(points.ids[row], vectors, points.payloads[row])
+
+
+def to_query(probe: Probe) -> edge.Query:
+    if isinstance(probe.vector, tuple):
+        indices, weights = probe.vector
+        return edge.Query.Nearest(edge.SparseVector(indices.tolist(), weights.tolist()), using=LEXICAL)
+    return edge.Query.Nearest(cast("list[float]", array("f", probe.vector.tobytes())), using=DENSE)
+
+
+def to_record(point: Any) -> Record:
+    vectors = cast("dict[str, list[float]] | None", point.vector)
+    dense: Vector | None = np.array(vectors[DENSE], np.float32) if vectors else None
+    return Record(point.id, point.payload or {}, dense)
+
+
+def to_filter(condition: Condition) -> edge.Filter | None:
+    """Say a condition in the engine's words; None for everything."""
+    if condition.is_empty:
+        return None
+    must: list[Any] = [_to_condition(term) for term in condition.filter.terms()]
+    if condition.ids is not None:
+        must.append(edge.HasIdCondition(set(condition.ids)))
+    return edge.Filter(must=must, must_not=list(map(_to_condition, condition.exclusions())))
+
+
+def _to_condition(term: Term) -> _Condition:
+    if isinstance(term, OneOf):
+        return edge.FieldCondition(term.field, match=edge.MatchAny(cast("list[str]", list(term.values))))
+    if isinstance(term, Between):
+        return edge.FieldCondition(term.field, range=edge.RangeFloat(gte=term.least, lte=term.greatest))
+    matches: list[_Match] = [edge.MatchValue(term.itself), edge.MatchPrefix(term.prefix)]
+    return edge.Filter(should=[edge.FieldCondition(term.field, match=match) for match in matches])

@@ -1,4 +1,4 @@
-"""What lies where in a data folder, readable without the engine.
+"""What lies where in a data folder, and what stands there of each collection; readable without the engine.
 
 <data>/current            symbolic link: the collection that is searched
 <data>/<name>/store/      a collection, as ``EdgeEngine`` keeps it
@@ -9,17 +9,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from store.edge.integrity import read_info
+from common.files import write_atomically
 from store.errors import StoreDamaged, StoreMissing, StoreOutdated
 from store.location import NAME
-from store.types import CollectionInfo
+from store.points import FORMAT
+from store.types import CollectionInfo, Schema
 
 CURRENT = "current"
 STORE = "store"
+STATE = "store.json"
 #: In a collection's folder when it did not open.
 DAMAGED = "damaged"
 _REMOVED = ".removed"
@@ -28,6 +34,101 @@ _FORMER = re.compile(
     r"store(-\d+)?(\.new|\.old)?|stores\.json|manifest(\.next)?\.sqlite(-wal|-shm)?"
     r"|owner\.(lock|starting|key|json|log|log\.1|sock)"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How a stored point looked: a projection of its vector, blind to rounding, and a hash of its payload."""
+
+    signature: float
+    payload: str
+
+
+@dataclass(slots=True)
+class State:
+    """The contents of ``store.json``."""
+
+    id: str
+    schema: Schema
+    engine: str
+    points: int = 0
+    samples: dict[str, Sample] = field(default_factory=dict)
+
+
+class StateFile:
+    """``store.json`` in a collection's folder, and the mark that something was written since."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / STATE
+        self._mark = folder / "unflushed"
+        self._is_marked = self._mark.exists()
+
+    def read(self) -> State:
+        """Read what ought to be there.
+
+        Raises:
+            StoreMissing: there is no store.
+            StoreDamaged: the file is missing or cannot be read.
+        """
+        if not self._folder.exists():
+            raise StoreMissing(f"Nothing is indexed at {self._folder}", hint="Index some documents first.")
+        try:
+            content: dict[str, Any] = json.loads(self._path.read_text("utf-8"))
+            if content.pop("format") != FORMAT:
+                raise damaged(self._folder, "store.json is of another version of this program")
+            samples = {id: Sample(**sample) for id, sample in content.pop("samples").items()}
+            return State(**content | {"samples": samples, "schema": Schema(**content["schema"])})
+        except FileNotFoundError:
+            raise damaged(self._folder, "store.json is missing") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise damaged(self._folder, f"store.json cannot be read ({type(error).__name__})") from error
+
+    def write(self, state: State) -> None:
+        """Record what is flushed, atomically; nothing is unflushed then."""
+        write_atomically(self._path, json.dumps({"format": FORMAT, **asdict(state)}, indent=1))
+        self._mark.unlink(missing_ok=True)
+        self._is_marked = False
+
+    def mark(self) -> None:
+        """Say, before the first write after a flush, that the numbers will not be true any more."""
+        if not self._is_marked:
+            self._mark.touch()
+            self._is_marked = True
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether something was written since the last flush."""
+        return self._is_marked
+
+
+def read_info(folder: Path) -> CollectionInfo | None:
+    """Read what the collection kept in a folder is, without opening it; None if there is none.
+
+    Raises:
+        StoreDamaged: it cannot be read.
+    """
+    try:
+        status = (folder / STATE).stat()
+    except FileNotFoundError:
+        status = None
+    if status is None and not folder.exists():
+        return None
+    return _read_info(folder, status and (status.st_mtime_ns, status.st_ino))
+
+
+@lru_cache(maxsize=64)
+def _read_info(folder: Path, _version: object) -> CollectionInfo:
+    state = StateFile(folder).read()
+    return CollectionInfo(folder.parent.name, state.id, state.schema)
+
+
+def damaged(folder: Path, reason: str) -> StoreDamaged:
+    """Make the error for a store whose files cannot be trusted."""
+    return StoreDamaged(
+        f"The store at {folder} is damaged: {reason}",
+        hint="Rebuild the index from the documents: the damaged folder is kept, moved aside.",
+    )
 
 
 def current_name(data: Path) -> str | None:

@@ -21,10 +21,10 @@ from store.edge.folder import (
     nothing_there,
     read_collections,
     read_current,
+    read_info,
     removed_folders,
     removed_name,
 )
-from store.edge.integrity import read_info
 from store.errors import StoreBusy, StoreDamaged, StoreError, StoreMissing
 from store.location import IndexBase, base_name, next_name
 from store.types import CollectionInfo, Schema
@@ -138,12 +138,6 @@ class EdgeIndex(IndexBase):
             self._keep_aside(folder)
         else:
             self._discard_folder(folder)
-
-    def _check_replaceable(self, info: CollectionInfo) -> None:
-        """Any: a data folder has one owner."""
-
-    def _is_removable(self, info: CollectionInfo) -> bool:  # noqa: ARG002 - any: a data folder has one owner
-        return True
 
     def _tidy(self) -> None:
         self._take_lock()

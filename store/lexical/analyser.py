@@ -1,11 +1,11 @@
 """The lexical analyser for 14 languages: text in, terms or sparse vectors out.
 
-The same for documents and questions and for every engine, so that a word typed finds the word written. Knows
-scripts, not languages: nothing has to be detected first. Must not know engines, chunks or models.
+The same for documents and questions and for every engine, so that a word typed finds the word written. It
+goes by script, not by language: nothing has to be detected first.
 
 What a term is:
 
-* a word by UAX #29 after ``folding.fold`` (case, width, Arabic and Indic spellings, digits, ё), with three
+* a word by UAX #29 after ``normalise.fold`` (case, width, Arabic and Indic spellings, digits, ё), with three
   departures that suit search: a full stop or underscore between letters parts words (``example.com``), French
   elisions are parted (``l'eau``) and other apostrophes dropped (``ng'ombe`` → ``ngombe``), and Hangul is
   parted from other letters (``GPU를`` holds ``gpu``);
@@ -14,22 +14,25 @@ What a term is:
 * for a Persian word with a zero-width non-joiner its parts and the whole;
 * for a Korean word of three syllables or more also its pairs of syllables, since particles are glued on.
 
-Numbers are kept whole (``3.11``, ``2024``). There is no stemmer and no list of stop words; IDF does that.
+Numbers are kept whole (``3.11``, ``2024``). There is no stemmer and no list of stop words. Instead the terms
+of a question are weighed by how common they are in their language at large. A collection's IDF cannot tell:
+among documents in fourteen languages "what" and "the" are rare, because most documents are in other
+languages, and an English question would find English documents by them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 
 import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from common.languages import LANGUAGES, load_counts
 from store.lexical.normalise import ZWNJ, bare, fold
-from store.lexical.weights import weight
 
 #: Part of the fingerprint: raise it whenever the same text would give other terms or weights.
 ANALYSER_VERSION = "1"
@@ -41,6 +44,9 @@ B = 0.5
 #: Words in an average chunk. Fixed, so that a chunk's vector never depends on other chunks.
 AVERAGE_WORDS = 100
 
+#: The a of the weight a / (a + share): terms of this share count half (SIF, Arora et al. 2017).
+HALF_SHARE = 5e-4
+
 #: Words longer than this are cut: encoded data, not language.
 MAX_WORD = 64
 
@@ -51,7 +57,7 @@ _WORD = regex.compile(rf"\p{{IsHangul}}+|{_UNIT}(?:(?:['{ZWNJ}]|(?<=\p{{N}})[.,]
 _ASCII_WORD = regex.compile(r"[0-9a-z]+(?:(?:'|(?<=[0-9])[.,](?=[0-9]))[0-9a-z]+)*")
 _HANGUL = regex.compile(r"\p{IsHangul}")
 _THOUSANDS = regex.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
-_ELISIONS = frozenset(("l", "d", "j", "m", "t", "s", "n", "c", "qu", "jusqu", "lorsqu", "puisqu", "quoiqu"))
+_ELISIONS = frozenset(part for language in LANGUAGES.values() for part in language.elisions.split())
 
 
 def analyse(text: str) -> list[str]:
@@ -150,3 +156,18 @@ def query_vector(text: str) -> SparseVector:
     weights = {term_index(term): weight(term) for term in analyse(text)}
     indices = np.array(sorted(weights), np.uint32)
     return indices, np.array([weights[index] for index in indices.tolist()], np.float32)
+
+
+def weight(term: str) -> float:
+    """Return how much a term of a question says, above 0 and at most 1: little if every text holds it."""
+    return HALF_SHARE / (HALF_SHARE + _shares().get(term, 0.0))
+
+
+@cache
+def _shares() -> dict[str, float]:
+    """Map each common term to its share of running text, in the language where it is commonest."""
+    shares: dict[str, float] = {}
+    for counts in load_counts().values():
+        for term, share in counts.terms.items():
+            shares[term] = max(share, shares.get(term, 0.0))
+    return shares

@@ -1,9 +1,7 @@
 """Fold the spellings of one word into one: the text half of the lexical analyser.
 
-``fold`` is idempotent and knows Unicode and scripts. It must not know words, weights or engines.
-
 Sources: Unicode's NFKC_Casefold (UAX #31, UTR #44); the Arabic, Persian, Hindi and Indic normalisation rules
-of Apache Lucene, reduced to those that join spellings a searcher cannot tell apart.
+of Apache Lucene, reduced to those that join spellings a searcher cannot tell apart (``common.languages``).
 """
 
 from __future__ import annotations
@@ -12,42 +10,17 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from common.languages import OPTIONAL_MARKS, SCRIPTS, SPELLINGS, ZEROS, expand
+
 ZWNJ = "\u200c"
 ZWJ = "\u200d"
 
-_ARABIC_LETTERS = {
-    **dict.fromkeys("أإآٱ", "ا"),
-    **dict.fromkeys("ىیۍېےئۓ", "ي"),
-    **dict.fromkeys("کڪ", "ك"),
-    **dict.fromkeys("ةۀەہۂۃھ", "ه"),
-    "ؤ": "و",
-    "٫": ".",  # decimal separator
-    "٬": ",",  # thousands separator
-}
-_INDIC_LETTERS = {
-    "ऩ": "न",
-    "ऱ": "र",
-    "ऴ": "ळ",
-    "ँ": "ं",
-    "\u093c": None,  # Devanagari nukta; Bengali keeps its own, there it makes different letters
-}
-
-
-def _digits() -> dict[int, str]:
-    """Map every decimal digit outside ASCII to the ASCII one."""
-    blocks = (0x0660, 0x06F0, 0x0966, 0x09E6, 0x0C66)  # Arabic, Persian, Devanagari, Bengali, Telugu
-    return {start + value: str(value) for start in blocks for value in range(10)}
-
-
-def _ignorables() -> dict[int, None]:
-    """List what is never seen: tatweel, Arabic vowel signs, direction marks, joiners, selectors."""
-    ranges = (
-        (0x00AD, 0x00AD), (0x034F, 0x034F), (0x061C, 0x061C), (0x0610, 0x061A), (0x0640, 0x0640),
-        (0x064B, 0x065F), (0x0670, 0x0670), (0x06D6, 0x06DC), (0x06DF, 0x06E8), (0x06EA, 0x06ED),
-        (0x180B, 0x180F), (0x200E, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0xFE00, 0xFE0F),
-        (0xFEFF, 0xFEFF), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
-    )  # fmt: skip
-    return {code: None for first, last in ranges for code in range(first, last + 1)}
+#: What is never seen: hyphenation and direction marks, joiners, selectors, signs of recitation.
+_INVISIBLE = (
+    "\u00ad\u034f\u061c\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed\u180b-\u180f\u200e\u200f\u202a-\u202e"
+    "\u2060-\u206f\ufe00-\ufe0f\ufeff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_SIGNS = dict.fromkeys("’ʼʻ‘", "'") | {"٫": ".", "٬": ",", "\u200b": " "}
 
 
 class _Table(dict[int, "str | int | None"]):
@@ -59,17 +32,21 @@ class _Table(dict[int, "str | int | None"]):
 
 
 _LETTERS = _Table(
-    _ignorables()
-    | {ord(letter): target for letter, target in (_ARABIC_LETTERS | _INDIC_LETTERS).items()}
-    | _digits()
-    | {ord("ё"): "е", 0x200B: " "}
-    | dict.fromkeys(map(ord, "’ʼʻ‘"), "'")
+    {ord(sign): None for sign in expand(_INVISIBLE + OPTIONAL_MARKS)}
+    | {ord(sign): target for sign, target in _SIGNS.items()}
+    | {ord(zero) + value: str(value) for zero in ZEROS for value in range(10)}
+    | {
+        ord(letter): spelling.analyser
+        for spelling in SPELLINGS
+        for letter in spelling.swapped + spelling.rare
+        if letter != spelling.analyser
+    }
 )
 
 # The Devanagari nasal before a consonant of its own class is written in full or as a dot: हिन्दी, हिंदी.
 _NASAL = re.compile("ङ्(?=[क-घ])|ञ्(?=[च-झ])|ण्(?=[ट-ढ])|न्(?=[त-ध])|म्(?=[प-भ])")
 # A joiner between Arabic letters parts a word; anywhere else it only changes the look.
-_ARABIC = "\u0620-\u064a\u066e-\u06d3\u06fa-\u06ff\u0750-\u077f"
+_ARABIC = SCRIPTS["Arab"].letters
 _LOOSE_JOINER = re.compile(f"{ZWJ}|(?<![{_ARABIC}]){ZWNJ}|{ZWNJ}(?![{_ARABIC}])")
 _SPECIAL = re.compile("[\u00ad\u034f\u0610-\u06ff\u0750-\u0dff\u180b-\u180f\u200b-\u200f\u2018\u2019\u202a-"
                       "\u206f\ufe00-\ufe0f\ufeffё\u02bb\u02bc\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"

@@ -1,28 +1,37 @@
 """The engine on a Qdrant server or cluster, reached with qdrant-client.
 
-What the collection is stands in its own metadata, so that it is complete in itself.
+What the collection is stands in its own metadata, so that it is complete in itself. Requests are tried again
+where that helps, and refusals become our errors; these name the address and the collection, never the key.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import numpy as np
+import stamina
 from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from store.engine import Condition, Probe, Ranked, Record, path_bounds
-from store.errors import StoreDamaged, StoreOutdated
+from store.engine import Condition, Probe, Ranked, Record
+from store.errors import StoreDamaged, StoreError, StoreMissing, StoreOutdated, StoreUnavailable
 from store.points import DENSE, FORMAT, INDEXES, LEXICAL, Points
-from store.server.calls import ServerCalls, redact
-from store.types import CollectionInfo, FacetField, Schema, Vector
+from store.types import Between, CollectionInfo, FacetField, OneOf, Schema, Term, Vector
 
-# Our points, conditions and schema in qdrant-client's words, and its points in ours.
+_T = TypeVar("_T")
 
+_ATTEMPTS = 4
+#: Statuses that pass: too many requests, bad gateway, unavailable, gateway timeout.
+_TRANSIENT = frozenset((429, 502, 503, 504))
+#: Where what the collection is lies in its metadata.
+METADATA = "lusifer"
+_FACET_VALUES = 1_000_000
 
 _IndexParams: TypeAlias = models.KeywordIndexParams | models.IntegerIndexParams | models.FloatIndexParams
 
@@ -34,80 +43,82 @@ INDEX_PARAMS: dict[str, _IndexParams] = {
 }
 
 
-def vector_params(schema: Schema) -> models.VectorParams:
-    """Describe the dense vectors."""
-    return models.VectorParams(size=schema.dimensions, distance=models.Distance.COSINE)
+class AlreadyThere(StoreError):  # noqa: N818
+    """There is a collection of this name."""
 
 
-def sparse_params() -> models.SparseVectorParams:
-    """Describe the lexical vectors: the server multiplies them with IDF."""
-    return models.SparseVectorParams(modifier=models.Modifier.IDF)
+class ServerCalls:
+    """Sends requests that concern one collection on one server.
+
+    Args:
+        collection: its name, for messages.
+        address: the server's, for messages; shown without secrets.
+    """
+
+    def __init__(self, collection: str, address: str) -> None:
+        self._collection = collection
+        self._address = redact(address)
+
+    def __call__(self, request: Callable[[], _T]) -> _T:
+        """Send a request, again if it failed for a passing reason, and translate what remains.
+
+        A request may be sent twice: when the answer to the first was lost, making a collection says that it
+        is there already.
+        """
+        try:
+            for attempt in stamina.retry_context(
+                on=_passes, attempts=_ATTEMPTS, wait_initial=0.2, wait_max=5.0
+            ):
+                with attempt:
+                    return request()
+        except UnexpectedResponse as error:
+            raise self._refused(error) from error
+        except ResponseHandlingException as error:
+            raise StoreUnavailable(
+                f"The Qdrant server at {self._address} does not answer ({type(error.source).__name__})",
+                hint="Start it, or correct its address.",
+            ) from error
+        except (ApiException, ValueError, KeyError) as error:
+            if isinstance(error, ValueError) and "already exists" in str(error):  # the client's local mode
+                raise AlreadyThere(f"There is a collection {self._collection!r} already") from error
+            raise StoreError(
+                f"The Qdrant server at {self._address} gave no usable answer ({type(error).__name__})",
+                hint="Check that its version suits this client: 1.20 or a neighbour.",
+            ) from error
+        raise AssertionError("unreachable")
+
+    def _refused(self, error: UnexpectedResponse) -> StoreError:
+        status = error.status_code
+        if status in (401, 403):
+            return StoreUnavailable(
+                f"The Qdrant server at {self._address} refuses the API key (HTTP {status})",
+                hint="Correct the key, or give it the right to do this.",
+            )
+        if status == 404:
+            return StoreMissing(
+                f"The collection {self._collection!r} is gone from {self._address}",
+                hint="Index the documents again.",
+            )
+        if status == 409:
+            return AlreadyThere(f"There is a collection {self._collection!r} at {self._address} already")
+        return StoreUnavailable(
+            f"The Qdrant server at {self._address} failed with HTTP {status}", hint="Look into its log."
+        )
 
 
-def to_point(points: Points, row: int) -> models.PointStruct:
-    """Make one point; a text without words has no lexical vector."""
-    vectors: dict[str, list[float] | models.SparseVector] = {DENSE: points.dense[row].tolist()}
-    indices, weights = points.lexical[row]
-    if len(indices):
-        vectors[LEXICAL] = models.SparseVector(indices=indices.tolist(), values=weights.tolist())
-    return models.PointStruct(
-        id=points.ids[row], vector=cast("models.VectorStruct", vectors), payload=points.payloads[row]
-    )
+def _passes(error: Exception) -> bool:
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code in _TRANSIENT
+    return isinstance(error, ResponseHandlingException)
 
 
-def to_query(probe: Probe) -> list[float] | models.SparseVector:
-    """Make the vector that is searched for."""
-    if isinstance(probe.vector, tuple):
-        indices, weights = probe.vector
-        return models.SparseVector(indices=indices.tolist(), values=weights.tolist())
-    return cast("list[float]", probe.vector.tolist())
-
-
-def to_record(point: models.Record) -> Record:
-    """Take over a point that was fetched."""
-    dense: Vector | None = None
-    if point.vector is not None:
-        dense = np.array(cast("dict[str, list[float]]", point.vector)[DENSE], np.float32)
-    return Record(UUID(str(point.id)), point.payload or {}, dense)
-
-
-def to_filter(condition: Condition) -> models.Filter | None:
-    """Say a condition in the server's words; None for everything."""
-    if condition.is_empty:
-        return None
-    wanted = condition.filter
-    must: list[models.Condition] = []
-    must_not: list[models.Condition] = []
-    for field, values in (
-        ("language", wanted.languages),
-        ("document_id", wanted.document_ids),
-        ("owner", (wanted.owner,) if wanted.owner else ()),
-    ):
-        if values:
-            must.append(models.FieldCondition(key=field, match=models.MatchAny(any=list(values))))
-    if wanted.path_prefix is not None:
-        exact, below = path_bounds(wanted.path_prefix)
-        either: list[models.Condition] = [
-            models.FieldCondition(key="path", match=models.MatchValue(value=exact)),
-            models.FieldCondition(key="path", match=models.MatchPrefix(prefix=below)),
-        ]
-        must.append(models.Filter(should=either))
-    if wanted.modified_from is not None or wanted.modified_to is not None:
-        bounds = models.Range(gte=wanted.modified_from, lte=wanted.modified_to)
-        must.append(models.FieldCondition(key="modified", range=bounds))
-    if wanted.first_chunks:
-        must.append(models.FieldCondition(key="position", match=models.MatchValue(value=0)))
-    if condition.ids is not None:
-        must.append(models.HasIdCondition(has_id=[str(id) for id in condition.ids]))
-    for field, unwanted in (("version", condition.except_version), ("owner", condition.except_owner)):
-        if unwanted is not None:
-            must_not.append(models.FieldCondition(key=field, match=models.MatchValue(value=unwanted)))
-    return models.Filter(must=must, must_not=must_not)
-
-
-#: Where what the collection is lies in its metadata.
-METADATA = "lusifer"
-_FACET_VALUES = 1_000_000
+def redact(url: str) -> str:
+    """Write an address without the user name, password and query that may stand in it."""
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return url if "@" not in url else "the address given"
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
 
 
 class ServerEngine:
@@ -266,3 +277,65 @@ class ServerEngine:
 
     def close(self) -> None:
         """Nothing to do: others may use the client."""
+
+
+def vector_params(schema: Schema) -> models.VectorParams:
+    """Describe the dense vectors."""
+    return models.VectorParams(size=schema.dimensions, distance=models.Distance.COSINE)
+
+
+def sparse_params() -> models.SparseVectorParams:
+    """Describe the lexical vectors: the server multiplies them with IDF."""
+    return models.SparseVectorParams(modifier=models.Modifier.IDF)
+
+
+def to_point(points: Points, row: int) -> models.PointStruct:
+    """Make one point; a text without words has no lexical vector."""
+    vectors: dict[str, list[float] | models.SparseVector] = {DENSE: points.dense[row].tolist()}
+    indices, weights = points.lexical[row]
+    if len(indices):
+        vectors[LEXICAL] = models.SparseVector(indices=indices.tolist(), values=weights.tolist())
+    return models.PointStruct(
+        id=points.ids[row], vector=cast("models.VectorStruct", vectors), payload=points.payloads[row]
+    )
+
+
+def to_query(probe: Probe) -> list[float] | models.SparseVector:
+    """Make the vector that is searched for."""
+    if isinstance(probe.vector, tuple):
+        indices, weights = probe.vector
+        return models.SparseVector(indices=indices.tolist(), values=weights.tolist())
+    return cast("list[float]", probe.vector.tolist())
+
+
+def to_record(point: models.Record) -> Record:
+    """Take over a point that was fetched."""
+    dense: Vector | None = None
+    if point.vector is not None:
+        dense = np.array(cast("dict[str, list[float]]", point.vector)[DENSE], np.float32)
+    return Record(UUID(str(point.id)), point.payload or {}, dense)
+
+
+def to_filter(condition: Condition) -> models.Filter | None:
+    """Say a condition in the server's words; None for everything."""
+    if condition.is_empty:
+        return None
+    must = [_to_condition(term) for term in condition.filter.terms()]
+    if condition.ids is not None:
+        must.append(models.HasIdCondition(has_id=[str(id) for id in condition.ids]))
+    return models.Filter(must=must, must_not=[_to_condition(term) for term in condition.exclusions()])
+
+
+def _to_condition(term: Term) -> models.Condition:
+    if isinstance(term, OneOf):
+        return models.FieldCondition(
+            key=term.field, match=models.MatchAny(any=cast("list[str]", list(term.values)))
+        )
+    if isinstance(term, Between):
+        return models.FieldCondition(key=term.field, range=models.Range(gte=term.least, lte=term.greatest))
+    return models.Filter(
+        should=[
+            models.FieldCondition(key=term.field, match=models.MatchValue(value=term.itself)),
+            models.FieldCondition(key=term.field, match=models.MatchPrefix(prefix=term.prefix)),
+        ]
+    )

@@ -24,13 +24,12 @@ from store.errors import (
     StoreUnavailable,
 )
 from store.location import NAME, IndexBase, base_name, next_name, owner_id
-from store.server.calls import AlreadyThere, ServerCalls, redact
-from store.server.engine import ServerEngine
+from store.server.engine import AlreadyThere, ServerCalls, ServerEngine, redact
 from store.types import CollectionInfo, Schema
 
 _TIMEOUT = 60
 #: A collection that was made less than so many seconds ago may be another program's that is building it.
-_YOUNG_SECONDS = 3600.0
+YOUNG_SECONDS = 3600.0
 _logger = logging.getLogger(__name__)
 
 
@@ -129,7 +128,11 @@ class ServerIndex(IndexBase):
             found = [info for info in self._collections() if self.open(info).count()]
             if len(found) == 1:
                 self._point(found[0])
-        return super().build(schema, fresh=fresh)
+        info = super().build(schema, fresh=fresh)
+        if info.name != self._current_name():
+            # Whoever made it may not have come to this.
+            self._load(info.name).create_indexes()
+        return info
 
     def _current_name(self) -> str | None:
         return self._aliases().get(self._name)
@@ -179,7 +182,6 @@ class ServerIndex(IndexBase):
         with suppress(AlreadyThere):
             ServerEngine.create(self._client, name, schema, self._address)
         engine = self._load(name)
-        engine.create_indexes()
         if engine.info.schema != schema:
             raise StoreDamaged(
                 f"The collection {name!r} at {redact(self._address)} holds something else than its name says",
@@ -211,14 +213,11 @@ class ServerIndex(IndexBase):
 
     def _is_removable(self, info: CollectionInfo) -> bool:
         engine = self._load(info.name)
-        is_young = time.time() - engine.created < _YOUNG_SECONDS
+        is_young = time.time() - engine.created < YOUNG_SECONDS
         return not is_young and info.name not in self._aliases().values() and not self._count_others(engine)
 
     def _count_others(self, engine: ServerEngine) -> int:
         return engine.count(Condition(except_owner=self.owner))
-
-    def _tidy(self) -> None:
-        """Nothing to do: the server makes and removes collections as a whole."""
 
     def _remove_former_version(self) -> None:
         aliased = self._aliases().values()

@@ -15,7 +15,6 @@ import uvicorn
 
 from app.main import create_app
 from app.settings import Settings
-from search.index import IndexDoors
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -48,9 +47,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def address(model, store, tmp_path: Path) -> Iterator[str]:
+def address(make_index, tmp_path: Path) -> Iterator[str]:
     """A server with the documents of the doubles."""
-    app = create_app(Settings(data=tmp_path), load=lambda _: model, doors=IndexDoors(lambda *_: store))
+    settings = Settings(data=tmp_path)
+    app = create_app(settings, make_index(settings))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -9,11 +9,11 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.settings import Settings
-from search.index import IndexDoors
 from store.errors import FingerprintMismatch, StoreUnavailable
 
 if TYPE_CHECKING:
-    from conftest import ClientMaker, MemoryStore, Sample, WordModel
+    from tests.app.conftest import ClientMaker
+    from tests.doubles import MemoryStore, Sample
 
 URL = "/api/v1/documents"
 
@@ -109,8 +109,9 @@ def test_a_failing_store_is_told_and_recovered_from(
     assert client.get("/readyz").status_code == 200
 
 
-def test_the_store_is_closed_with_the_application(store: MemoryStore, model: WordModel, tmp_path) -> None:
-    app = create_app(Settings(data=tmp_path), load=lambda _: model, doors=IndexDoors(lambda *_: store))
+def test_the_store_is_closed_with_the_application(store: MemoryStore, make_index, tmp_path) -> None:
+    settings = Settings(data=tmp_path)
+    app = create_app(settings, make_index(settings))
     with TestClient(app, base_url="http://localhost") as client:
         assert client.get("/readyz").status_code == 200
         assert not store.closed

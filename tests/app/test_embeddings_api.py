@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from app.cli.options import make_settings
 from app.embeddings import routes
-from app.embeddings.main import create_embedding_app
 from app.embeddings.service import CALL_TEXTS, EmbeddingLimits, EmbeddingService
-from app.problems import ClientGoneError, OverloadedError
+from app.main import create_embedding_app
+from app.problems import RefusedError
 from app.settings import Settings
+from common.settings import load_settings
+from search.batching import BatchedEmbedder
+from tests.doubles import WordModel
 
 if TYPE_CHECKING:
-    from conftest import ClientMaker, WordModel
+    from tests.app.conftest import ClientMaker
 
 KEY = "a-long-secret-key-for-tests"
 TEXTS = ["bees in winter", "خبز", "", "the moon"]
@@ -155,6 +157,7 @@ class SlowModel:
 
     name = fingerprint = "slow"
     dimensions = max_tokens = 2
+    config = WordModel.config
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -180,7 +183,8 @@ def slow() -> Iterator[tuple[SlowModel, EmbeddingService]]:
     model = SlowModel()
     with ThreadPoolExecutor(1) as executor:
         limits = EmbeddingLimits(inputs=1000, characters=10, waiting=600)
-        yield model, EmbeddingService(lambda: model, executor, limits)  # type: ignore[arg-type, return-value]
+        batched = BatchedEmbedder(model, executor, wait=0.05)  # type: ignore[arg-type]
+        yield model, EmbeddingService(lambda: batched, limits)
         model.go.set()
 
 
@@ -219,10 +223,10 @@ def test_a_large_request_is_cut_and_keeps_its_order(slow) -> None:
 def test_too_much_waiting_is_refused_with_a_time(slow) -> None:
     model, service = slow
 
-    async def ask() -> tuple[OverloadedError, int]:
+    async def ask() -> tuple[RefusedError, int]:
         first = asyncio.create_task(service.embed(numbers(*range(590)), "document"))
         await asyncio.sleep(0.02)
-        with pytest.raises(OverloadedError) as caught:
+        with pytest.raises(RefusedError) as caught:
             await service.embed(numbers(*range(11)), "document")
         model.go.set()
         rows = len((await first).vectors)
@@ -231,7 +235,8 @@ def test_too_much_waiting_is_refused_with_a_time(slow) -> None:
 
     error, rows = asyncio.run(ask())
     assert rows == 590
-    assert 1 <= error.seconds <= 60
+    assert error.code == "overloaded"
+    assert 1 <= int(error.headers["Retry-After"]) <= 60
     assert "590 texts" in error.message
 
 
@@ -271,7 +276,7 @@ def test_work_goes_on_as_long_as_somebody_waits(monkeypatch, gone: bool) -> None
         return await routes._unless_gone(Client(), work())  # type: ignore[arg-type]
 
     if gone:
-        with pytest.raises(ClientGoneError):
+        with pytest.raises(RefusedError):
             asyncio.run(ask())
     else:
         assert asyncio.run(ask()) == "vectors"
@@ -280,7 +285,7 @@ def test_work_goes_on_as_long_as_somebody_waits(monkeypatch, gone: bool) -> None
 
 def test_overload_answers_429_with_retry_after(lean: TestClient, monkeypatch) -> None:
     async def refuse(*_: object) -> None:
-        raise OverloadedError("full", hint="later", seconds=7)
+        raise RefusedError("overloaded", "full", hint="later", headers={"Retry-After": "7"})
 
     monkeypatch.setattr(lean.app.state.embeddings, "embed", refuse)  # type: ignore[attr-defined]
     answer = lean.post("/v1/embeddings", json={"input": "a"})
@@ -291,5 +296,5 @@ def test_overload_answers_429_with_retry_after(lean: TestClient, monkeypatch) ->
 def test_limits_come_from_the_settings(monkeypatch) -> None:
     monkeypatch.setenv("LUSIFER_EMBEDDINGS_QUEUE", "10")
     monkeypatch.setenv("LUSIFER_EMBEDDINGS_MAX_INPUTS", "5")
-    limits = EmbeddingLimits.of(make_settings())
+    limits = EmbeddingLimits.of(load_settings(Settings))
     assert (limits.waiting, limits.inputs) == (10, 5)

@@ -14,13 +14,12 @@ import pytest
 import uvicorn
 from typer.testing import CliRunner
 
+from app.cli.hints import remedy
 from app.cli.main import cli
-from app.cli.options import make_settings
-from app.embeddings.main import create_embedding_app
+from app.main import create_embedding_app
 from app.settings import Settings
-from indexer.errors import UsageError
+from common.settings import SettingsError, load_settings
 from lusifer import Embedder, ServiceError, ServiceOptions
-from search.index import load_model
 
 KEY = "a-long-secret-key-for-tests"
 TEXTS = [f"{'bees winter honey garden moon '[: number % 25]} {number}" for number in range(700)]
@@ -89,16 +88,16 @@ def test_one_setting_serves_index_and_search(tmp_path: Path, shipped: Embedder) 
 
 @pytest.mark.usefixtures("_service")
 def test_settings_name_one_model(url: str, shipped: Embedder, monkeypatch) -> None:
-    assert load_model(make_settings()).fingerprint == shipped.fingerprint
-    assert load_model(make_settings(model="lusifer-mini")).fingerprint == shipped.fingerprint
-    assert load_model(make_settings(model=url)).fingerprint == shipped.fingerprint
+    assert load_settings(Settings).load_model().fingerprint == shipped.fingerprint
+    assert load_settings(Settings, model="lusifer-mini").load_model().fingerprint == shipped.fingerprint
+    assert load_settings(Settings, model=url).load_model().fingerprint == shipped.fingerprint
     with pytest.raises(ServiceError, match="not Hieuman/LUSIFER"):
-        load_model(make_settings(model="Hieuman/LUSIFER"))
-    with pytest.raises(UsageError, match="two services"):
-        load_model(make_settings(model="http://elsewhere:1"))
+        load_settings(Settings, model="Hieuman/LUSIFER").load_model()
+    with pytest.raises(SettingsError, match="two services"):
+        load_settings(Settings, model="http://elsewhere:1").load_model()
     monkeypatch.setenv("LUSIFER_EMBEDDINGS_URL", "gpu:8001")
-    with pytest.raises(UsageError, match="not the address"):
-        load_model(make_settings())
+    with pytest.raises(SettingsError, match="not the address"):
+        load_settings(Settings).load_model()
 
 
 @pytest.mark.usefixtures("_service")
@@ -110,5 +109,6 @@ def test_a_service_that_is_down_is_named(monkeypatch, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("words")
     done = CliRunner().invoke(cli, ["index", str(tmp_path / "a.txt"), "--data", str(tmp_path / "data")])
     assert done.exit_code == 1
-    assert "does not answer" in done.output
-    assert "serve-embeddings" in done.output
+    assert isinstance(done.exception, ServiceError)
+    assert "does not answer" in done.exception.message
+    assert "serve-embeddings" in remedy(done.exception)

@@ -222,8 +222,9 @@ def test_a_change_of_model_while_serving_fails_no_question(served: Served, tmp_p
             "--data",
             served.data,
         ]
-        settings = environment() | {"LUSIFER_SWITCH_GRACE_SECONDS": "6"}
-        done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            command, env=environment(), capture_output=True, text=True, timeout=120, check=False
+        )
         assert done.returncode == 0, done.stderr
     finally:
         stop.set()

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from app.log import JsonFormatter, TextFormatter, configure_logging
 
 if TYPE_CHECKING:
-    from conftest import ClientMaker
+    from tests.app.conftest import ClientMaker
 
 SECRET = "zebrafinch"
 KEY = "key-that-must-not-be-logged"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi.testclient import TestClient
 
-from app.api.search import EXAMPLE
+from app.api.routes import EXAMPLE
 from search.result import SearchResult
 
 

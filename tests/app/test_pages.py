@@ -11,7 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 if TYPE_CHECKING:
-    from conftest import ClientMaker, MemoryStore, Sample, WordModel
+    from tests.app.conftest import ClientMaker
+    from tests.doubles import MemoryStore, Sample, WordModel
 
 PAGE = {"accept": "text/html"}
 

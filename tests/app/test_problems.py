@@ -9,7 +9,8 @@ from fastapi.testclient import TestClient
 from lusifer.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from conftest import ClientMaker, MemoryStore
+    from tests.app.conftest import ClientMaker
+    from tests.doubles import MemoryStore
 
 PAGE = {"accept": "text/html,application/xhtml+xml"}
 SECRET = "mysecretwords"

@@ -8,12 +8,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from app.problems import ConfigurationError
 from app.security import is_loopback
 from app.settings import Settings
+from common.settings import SettingsError
 
 if TYPE_CHECKING:
-    from conftest import ClientMaker
+    from tests.app.conftest import ClientMaker
 
 SEARCH = "/api/v1/search?q=bees"
 KEY = "a-long-secret-key-for-tests"
@@ -22,13 +22,13 @@ OPEN = "192.0.2.7"
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "search.example.org"])
 def test_refuses_to_be_reached_by_others_without_a_key(host: str, tmp_path) -> None:
-    with pytest.raises(ConfigurationError, match="LUSIFER_API_KEY"):
+    with pytest.raises(SettingsError, match="LUSIFER_API_KEY"):
         create_app(Settings(data=tmp_path, host=host, api_key=None))
 
 
 def test_an_empty_key_is_no_key(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("LUSIFER_API_KEY", "  ")
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(SettingsError):
         create_app(Settings(data=tmp_path, host="0.0.0.0"))
 
 
@@ -187,7 +187,7 @@ class TestKey:
         import time
 
         later = time.time() + 3601
-        monkeypatch.setattr("app.auth.time.time", lambda: later)
+        monkeypatch.setattr("app.security.time.time", lambda: later)
         session = locked.cookies["lusifer_session"]
         assert locked.get(SEARCH, headers={"cookie": f"lusifer_session={session}"}).status_code == 401
 
@@ -206,7 +206,7 @@ class TestKey:
         assert answer.headers["location"] == "/"
 
     def test_is_shown_nowhere(self, locked: TestClient) -> None:
-        settings = locked.app.state.resources.settings
+        settings = locked.app.state.app.settings
         assert KEY not in repr(settings)
         assert KEY not in settings.model_dump_json()
 

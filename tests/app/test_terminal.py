@@ -9,10 +9,10 @@ from rich.console import Console
 
 from app.cli.terminal import print_result
 from search.request import SearchRequest
-from search.service import search_once
+from search.service import search
 
 if TYPE_CHECKING:
-    from conftest import MemoryStore, WordModel
+    from tests.doubles import MemoryStore, WordModel
 
 
 def printed(store: MemoryStore, model: WordModel, request: SearchRequest, *, terminal: bool = False) -> str:
@@ -24,7 +24,7 @@ def printed(store: MemoryStore, model: WordModel, request: SearchRequest, *, ter
         highlight=False,
         color_system="truecolor" if terminal else None,
     )
-    print_result(search_once(store, model, request), console)
+    print_result(search(store, model, request), console)
     return stream.getvalue()
 
 

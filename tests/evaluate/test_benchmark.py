@@ -1,4 +1,4 @@
-"""The benchmark without mteb: what is measured, the paper's figures, means by hand, tables, records."""
+"""The benchmark without mteb: what is measured, the paper's figures, means by hand, tables."""
 
 from __future__ import annotations
 
@@ -8,26 +8,22 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lusifer.embedder import Embedder
-from lusifer.errors import ConfigError, DataError, LusiferError
-from lusifer.evaluate.benchmark import registry
-from lusifer.evaluate.benchmark.catalogue import Catalogue, Column, Job, Task, read_catalogue
-from lusifer.evaluate.benchmark.local import read_local_catalogue
-from lusifer.evaluate.benchmark.outcome import Outcome
-from lusifer.evaluate.benchmark.published import read_published
-from lusifer.evaluate.benchmark.reach import go_offline_if_unreachable
-from lusifer.evaluate.benchmark.records import Records
-from lusifer.evaluate.benchmark.scores import summarise
+from common.languages import CODES
+from lusifer.errors import ConfigError, DataError
+from lusifer.evaluate import cli
+from lusifer.evaluate.benchmark.catalogue import (
+    Catalogue,
+    Column,
+    Task,
+    read_catalogue,
+    read_local_catalogue,
+)
+from lusifer.evaluate.benchmark.scores import Outcome, read_published, summarise
 from lusifer.evaluate.benchmark.tables import to_markdown
-from lusifer.evaluate.benchmark.workers import _Process
-from lusifer.evaluate.cli import app
-from lusifer.languages import CODES
 
 
 def small() -> Catalogue:
@@ -175,56 +171,39 @@ def test_local_sentences_need_topics(tmp_path: Path, topics: list[str] | None) -
         read_local_catalogue(path)
 
 
-def test_records_go_on_only_where_nothing_changed(tmp_path: Path) -> None:
-    records, job = Records(tmp_path / "m"), Job("STS17", "test", "Compare.", ("a", "b"))
-    record = records.read(job, "r1")
-    record.scores["a"] = {"main_score": np.float32(0.5)}
-    records.write(record)
-    assert [path.name for path in records.folder.iterdir()] == ["STS17.json"]
-    assert records.read(job, "r1").scores == {"a": {"main_score": 0.5}}
-    assert records.read(job, "r2").scores == {}
-    assert records.read(Job("STS17", "test", "Other.", ("a",)), "r1").scores == {}
-    assert records.read(Job("STS17", "dev", "Compare.", ("a",)), "r1").scores == {}
-    (records.folder / "STS17.json").write_text('{"task": "STS17", "sco', encoding="utf-8")
-    assert records.read(job, "r1").scores == {}
-
-
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    result = CliRunner().invoke(app, ["benchmark"])
+    result = CliRunner().invoke(cli.app, ["benchmark"])
     assert isinstance(result.exception, ConfigError)
     assert "pip install 'lusifer-search[evaluate]'" in result.exception.hint
 
 
 def test_another_mteb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: True)
-    monkeypatch.setattr(registry, "version", lambda _name: "1.14.21")
+    monkeypatch.setattr(cli, "version", lambda _name: "1.14.21")
     with pytest.raises(ConfigError, match=r"mteb 1\.14\.21 is installed"):
-        registry.require_mteb()
+        cli.require_mteb()
 
 
 def test_an_unreachable_hub_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert not go_offline_if_unreachable()
+    assert not cli.go_offline_if_unreachable()
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
-@pytest.mark.parametrize(
-    ("worker", "job", "message", "hint"),
-    [
-        (os._exit, 3, "a process of the benchmark died", "goes on where it stopped"),
-        (Embedder.load, "/nowhere", "there is no model folder /nowhere", "give a checkpoint's folder"),
-    ],
-)
-def test_a_process_that_fails_is_told(worker: Any, job: Any, message: str, hint: str) -> None:
-    process = _Process(worker)
-    process.connection.send(job)
-    with pytest.raises(LusiferError, match=message) as caught:
-        process.receive()
-    assert hint in caught.value.hint
-    process.stop()
+def test_one_process_takes_one_device(sentences_file: Path) -> None:
+    arguments = ["benchmark", "--local", str(sentences_file), "--devices", "cuda:0,cuda:1"]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert isinstance(result.exception, ConfigError)
+    assert "start the same command once for each" in result.exception.hint
+
+
+def test_local_data_have_a_version(sentences_file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text(sentences_file.read_text(encoding="utf-8").replace("health", "body"), encoding="utf-8")
+    assert read_local_catalogue(sentences_file).version != read_local_catalogue(other).version
 
 
 def test_the_command_line_stays_light() -> None:

@@ -18,17 +18,16 @@ from mteb.abstasks import AbsTaskSTS
 from mteb.types import PromptType
 from typer.testing import CliRunner
 
+from common.files import FileLock
 from lusifer.config import Prompts
 from lusifer.embedder import Embedder
 from lusifer.errors import ConfigError, DataError
-from lusifer.evaluate.benchmark import runner
-from lusifer.evaluate.benchmark.catalogue import Catalogue, Job, read_catalogue
-from lusifer.evaluate.benchmark.encoder import BenchmarkEncoder
-from lusifer.evaluate.benchmark.local import read_local_catalogue
-from lusifer.evaluate.benchmark.records import Records
-from lusifer.evaluate.benchmark.registry import check_catalogue
-from lusifer.evaluate.benchmark.workers import Model, run_jobs
+from lusifer.evaluate.benchmark.catalogue import Catalogue, Job, read_catalogue, read_local_catalogue
+from lusifer.evaluate.benchmark.runner import BenchmarkEncoder, check_catalogue, run_jobs
+from lusifer.evaluate.benchmark.scores import Outcome
 from lusifer.evaluate.cli import app
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +42,22 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def encoder() -> BenchmarkEncoder:
-    return BenchmarkEncoder(Embedder.load())
+    return BenchmarkEncoder(Embedder.load(), "r1")
+
+
+def local_job(path: Path, kind: str) -> Job:
+    [job] = read_local_catalogue(path).select([], [kind]).jobs()
+    return job
+
+
+def run(job: Job, encoder: BenchmarkEncoder, folder: Path) -> Outcome:
+    [outcome] = run_jobs([job], encoder, folder)
+    return outcome
+
+
+def result_file(folder: Path, job: Job) -> Path:
+    [path] = folder.rglob(f"results/**/{job.task}.json")
+    return path
 
 
 def test_all_133_names_resolve() -> None:
@@ -101,16 +115,23 @@ def test_a_folder_that_cannot_be_written_is_named(sentences_file: Path) -> None:
 
 
 def test_a_stopped_run_goes_on(sentences_file: Path, tmp_path: Path, encoder: BenchmarkEncoder) -> None:
-    records = Records(tmp_path)
-    job = read_local_catalogue(sentences_file).select([], ["clustering"]).jobs()[0]
-    whole = runner.run_job(job, encoder, records)
-    stopped = records.read(job, _revision(records, job))
-    kept = stopped.seconds["en"]
-    del stopped.scores["fi"], stopped.seconds["fi"]
-    records.write(stopped)
-    resumed = runner.run_job(job, encoder, records)
-    assert resumed.scores == whole.scores
-    assert _stored(records, job)["seconds"]["en"] == kept
+    job = local_job(sentences_file, "clustering")
+    whole = run(job, encoder, tmp_path)
+    path = result_file(tmp_path, job)
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    kept = [row for row in stored["scores"]["test"] if row["hf_subset"] != "fi"]
+    # Scores that cannot come out show that what is there is not measured again.
+    for row in kept:
+        row["main_score"] = 0.125
+    path.write_text(json.dumps(stored | {"scores": {"test": kept}}), encoding="utf-8")
+    assert run(job, encoder, tmp_path).scores == {"en": 0.125, "hi": 0.125, "fi": whole.scores["fi"]}
+    path.write_text('{"task_name": "Loc', encoding="utf-8")
+    assert run(job, encoder, tmp_path).scores == whole.scores, "half a file is measured again"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    for row in stored["scores"]["test"]:
+        row["main_score"] = 0.125
+    path.write_text(json.dumps(stored | {"dataset_revision": "former"}), encoding="utf-8")
+    assert run(job, encoder, tmp_path).scores == whole.scores, "so is another revision"
 
 
 def test_a_failing_subset_hides_no_other(
@@ -124,8 +145,7 @@ def test_a_failing_subset_hides_no_other(
         return measure(task, *arguments, **options)
 
     monkeypatch.setattr(AbsTaskSTS, "evaluate", fail_in_finnish)
-    job = read_local_catalogue(sentences_file).select([], ["STS"]).jobs()[0]
-    outcome = runner.run_job(job, encoder, Records(tmp_path))
+    outcome = run(local_job(sentences_file, "STS"), encoder, tmp_path)
     assert outcome.scores.keys() == {"en", "hi"}
     assert outcome.failed == {"fi": "ValueError: no such thing"}
 
@@ -156,20 +176,22 @@ def test_a_published_task_runs_as_published(
 
     monkeypatch.setattr("mteb.abstasks.abstask.load_dataset", load)
     job = read_catalogue().select(["hi", "te"], ["SemRel24STS"]).jobs()[0]
-    outcome = runner.run_job(job, encoder, Records(tmp_path))
+    outcome = run(job, encoder, tmp_path)
     assert [options["name"] for options in asked] == ["hin", "tel"]
     assert outcome.scores == {"hin": pytest.approx(1.0), "tel": pytest.approx(1.0)}
 
 
-def test_another_process_measures_the_same(
+def test_a_task_that_another_process_measures_comes_last(
     sentences_file: Path, tmp_path: Path, encoder: BenchmarkEncoder
 ) -> None:
-    # One job: importing mteb a third time would tell nothing more.
-    [job] = read_local_catalogue(sentences_file).select(["fi"], ["Retrieval"]).jobs()
-    alone = runner.run_job(job, encoder, Records(tmp_path / "alone"))
-    [(identity, outcome)] = run_jobs([job], Model(), ["cpu", "cpu"], tmp_path / "together")
-    assert outcome.scores == alone.scores
-    assert (tmp_path / "together" / identity.stem / f"{job.task}.json").is_file()
+    jobs = read_local_catalogue(sentences_file).select(["fi"], ["STS", "Reranking"]).jobs()
+    (tmp_path / "locks").mkdir()
+    other = FileLock(tmp_path / "locks" / jobs[0].task)
+    other.acquire()
+    outcomes = run_jobs(jobs, encoder, tmp_path)
+    assert next(outcomes).task == jobs[1].task
+    other.release()
+    assert next(outcomes).task == jobs[0].task
 
 
 class Recorder:
@@ -195,7 +217,7 @@ def test_instructions_go_where_the_model_takes_them() -> None:
     taking = Recorder(Prompts("<s>{instruction}.\n{text}</s>", "<s>{instruction}. Candidate:\n{text}</s>"))
     plain = Recorder(Prompts())
     for embedder in (taking, plain):
-        encoder = BenchmarkEncoder(embedder)  # type: ignore[arg-type]
+        encoder = BenchmarkEncoder(embedder, "r1")  # type: ignore[arg-type]
         encoder.instruction = "Compare."
         batches: Any = [{"text": ["a"]}, {"text": ["b"]}]
         for kind in (PromptType.query, PromptType.document, None):
@@ -207,12 +229,3 @@ def test_instructions_go_where_the_model_takes_them() -> None:
         ("query", both, "Compare."),
     ]
     assert plain.calls == [("query", both, ""), ("document", both, ""), ("query", both, "")]
-
-
-def _stored(records: Records, job: Job) -> dict[str, Any]:
-    stored: dict[str, Any] = json.loads((records.folder / f"{job.task}.json").read_text(encoding="utf-8"))
-    return stored
-
-
-def _revision(records: Records, job: Job) -> str:
-    return str(_stored(records, job)["revision"])

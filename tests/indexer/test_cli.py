@@ -197,7 +197,7 @@ class TestErrors:
         assert not world.data.exists()
 
     def test_remove_before_anything(self, lusifer) -> None:
-        self.check(lusifer("remove", "/x"), StoreMissing, "nothing is indexed", "lusifer index PATH")
+        self.check(lusifer("remove", "/x"), StoreMissing, "Nothing is indexed")
 
     def test_remove_of_what_is_not_indexed(self, world, lusifer) -> None:
         world.write("a.txt", "words")

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from common.languages import CODES
 from lusifer.checkpoints.own import write_static
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
-from lusifer.languages import CODES
+from store import IndexLocation, open_location
 from store.errors import StoreError
-from store.location import IndexLocation, open_location
 from store.types import Chunk
 
 pytestmark = pytest.mark.e2e

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from pypdf import PdfReader, PdfWriter
 
 from indexer.errors import ExtractionFailed, IndexerError
-from indexer.extract import Extracted, Registry, TextBuilder, base, default_registry, registry
+from indexer.extract import EXTRACTORS, Extracted, Registry, TextBuilder, base
 from indexer.extract.pdf import spell_out
 
-REGISTRY = default_registry()
+REGISTRY = Registry(EXTRACTORS)
 
 
 def extract(name: str, content: str | bytes) -> Extracted:
@@ -409,16 +409,14 @@ class TestRegistry:
                     raise loaded
                 return loaded
 
-        point = Point("shout", "package:Shouting", registry.GROUP)
-        monkeypatch.setattr(
-            registry, "entry_points", lambda group: [point] if group == registry.GROUP else []
-        )
+        point = Point("shout", "package:Shouting", base.PLUGINS)
+        monkeypatch.setattr(base, "entry_points", lambda group: [point] if group == base.PLUGINS else [])
 
     def test_plugins_come_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.install(monkeypatch, Shouting)
 
-        assert default_registry().extract(Path("a.txt"), b"quiet").text == "QUIET"
-        assert default_registry().extract(Path("a.md"), b"quiet").text.strip() == "quiet"
+        assert Registry.with_plugins(EXTRACTORS).extract(Path("a.txt"), b"quiet").text == "QUIET"
+        assert Registry.with_plugins(EXTRACTORS).extract(Path("a.md"), b"quiet").text.strip() == "quiet"
 
     def test_any_exception_of_an_extractor_is_a_reason(self) -> None:
         with pytest.raises(ExtractionFailed, match="malformed: loud noise"):
@@ -429,7 +427,7 @@ class TestRegistry:
         self.install(monkeypatch, loaded)
 
         with pytest.raises(IndexerError, match="'shout'") as caught:
-            default_registry()
+            Registry.with_plugins(EXTRACTORS)
         assert "package" in caught.value.hint
 
     def test_unsupported_types(self) -> None:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from indexer.text.language import Language, LanguageFinder
-from indexer.text.profiles import FLOOR, build_profile, load_profiles
-from lusifer.languages import CODES
+from common.languages import CODES
+from indexer.text.language import LanguageFinder
+from lusifer.detection import Detection, detect
 
 
 class Counting:
@@ -13,16 +13,9 @@ class Counting:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, text: str):
-        from lusifer.detection import detect
-
+    def __call__(self, text: str) -> Detection:
         self.calls += 1
         return detect(text)
-
-
-class Fixed:
-    def __init__(self, code: str, confidence: float) -> None:
-        self.code, self.confidence = code, confidence
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -44,18 +37,18 @@ def test_documents_and_their_passages(code: str, paragraphs: dict[str, str]) -> 
 def test_passages_in_another_language(code: str, other: str, paragraphs: dict[str, str]) -> None:
     finder = LanguageFinder()
 
-    assert finder.of_passage(paragraphs[other], Language(code, 0.99)).code == other
+    assert finder.of_passage(paragraphs[other], Detection(code, 0.99)).code == other
 
 
 @pytest.mark.parametrize("text", ["", "42", "OK, API v2!", "— 1 · 2 —"])
 def test_passages_that_say_little_take_their_document_s_language(text: str) -> None:
-    assert LanguageFinder().of_passage(text, Language("te", 0.7)) == Language("te", 0.7)
+    assert LanguageFinder().of_passage(text, Detection("te", 0.7)) == Detection("te", 0.7)
 
 
 def test_unsure_passages_take_their_document_s_language(paragraphs: dict[str, str]) -> None:
-    finder = LanguageFinder(lambda text: Fixed("ru", 0.6))
+    finder = LanguageFinder(lambda text: Detection("ru", 0.6))
 
-    assert finder.of_passage(paragraphs["ru"], Language("en", 0.9)) == Language("en", 0.9)
+    assert finder.of_passage(paragraphs["ru"], Detection("en", 0.9)) == Detection("en", 0.9)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +56,7 @@ def test_unsure_passages_take_their_document_s_language(paragraphs: dict[str, st
     [("sw", 0.4, "sw"), ("SW-ke", 0.4, "sw"), ("sw", 0.95, "id"), ("de", 0.4, "id"), ("", 0.4, "id")],
 )
 def test_hints_count_where_detection_is_unsure(hint: str, confidence: float, expected: str) -> None:
-    finder = LanguageFinder(lambda text: Fixed("id", confidence))
+    finder = LanguageFinder(lambda text: Detection("id", confidence))
 
     assert finder.of_document("maji", hint).code == expected
 
@@ -72,21 +65,3 @@ def test_a_foreign_beginning_does_not_decide_for_a_long_document(paragraphs: dic
     text = paragraphs["en"] * 4 + "\n\n" + paragraphs["vi"] * 40
 
     assert LanguageFinder().of_document(text).code == "vi"
-
-
-def test_profiles_tell_languages_apart(paragraphs: dict[str, str]) -> None:
-    from collections import Counter
-
-    profiles = load_profiles()
-    assert set(profiles) == set(CODES)
-    for code, text in paragraphs.items():
-        scores = {name: profile.score(Counter(text)) for name, profile in profiles.items()}
-        assert max(scores, key=scores.__getitem__) == code
-
-
-def test_profiles_are_counted_from_text() -> None:
-    profile = build_profile(["maji ya\tbahari  ya maji", "ya ya"])
-
-    assert profile.words == {"maji", "ya", "bahari"}
-    assert profile.letters["a"] > profile.letters["b"] > FLOOR
-    assert "\t" not in profile.letters

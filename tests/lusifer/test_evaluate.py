@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lusifer.errors import DataError
-from lusifer.evaluate.cli import app
+from lusifer.evaluate.cli import app, open_system
 from lusifer.evaluate.datasets import (
     ParallelSentences,
     QuestionAnswering,
@@ -29,9 +29,8 @@ from lusifer.evaluate.retrieval import (
     ranks,
     recall_at,
     sentence_retrieval,
-    top,
+    top_k,
 )
-from lusifer.evaluate.systems import open_system
 
 
 class Known:
@@ -56,8 +55,8 @@ def test_ranks_count_ties_against_the_answer() -> None:
 
 
 def test_top_is_ordered() -> None:
-    assert top(np.array([[0.1, 0.9, 0.5, 0.7]]), 3).tolist() == [[1, 3, 2]]
-    assert top(np.array([[0.1, 0.9]]), 10).tolist() == [[1, 0]]
+    assert top_k(np.array([[0.1, 0.9, 0.5, 0.7]]), 3).tolist() == [[1, 3, 2]]
+    assert top_k(np.array([[0.1, 0.9]]), 10).tolist() == [[1, 0]]
 
 
 def test_nearest_centroid() -> None:
@@ -113,6 +112,12 @@ class Overlap:
         return ask
 
 
+def test_systems_without_vectors_are_opened_by_name() -> None:
+    system = open_system("overlap", {"overlap": Overlap})
+    assert (system.name, system.fingerprint) == ("overlap", "overlap")
+    assert isinstance(system.retriever, Overlap)
+
+
 def test_systems_without_vectors_are_measured_too() -> None:
     sentences = ParallelSentences({"en": ["abc", "def"], "fi": ["abx", "dex"]}, ["one", "two"])
     questions = QuestionAnswering(
@@ -152,7 +157,7 @@ def test_reads_sentence_transformers_folders(sentence_transformer: Path) -> None
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    system = open_system(str(sentence_transformer))
+    system = open_system(str(sentence_transformer), {})
     texts = ["bees", "bees in winter", "in " * 20]
     vectors = system.retriever.embed_documents(texts)
     model, tokenizer = (
@@ -174,14 +179,14 @@ def test_sentence_transformers_of_other_makes_are_refused(sentence_transformer: 
     shutil.copytree(sentence_transformer, folder)
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
     with pytest.raises(DataError, match="pooling_mode_max_tokens"):
-        open_system(str(folder))
+        open_system(str(folder), {})
     modules = json.loads((folder / "modules.json").read_text())
     (folder / "modules.json").write_text(json.dumps([*modules, {"path": "3", "type": "x.Dense"}]))
     with pytest.raises(DataError, match="Dense"):
-        open_system(str(folder))
+        open_system(str(folder), {})
     (folder / "modules.json").write_text("{")
     with pytest.raises(DataError, match=r"modules\.json cannot be read"):
-        open_system(str(folder))
+        open_system(str(folder), {})
 
 
 def test_reports_are_made_from_results(tmp_path: Path) -> None:

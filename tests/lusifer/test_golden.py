@@ -207,9 +207,9 @@ def test_bfloat16_stays_close(embedder: Embedder) -> None:
     assert cosines.min() > 1 - 1e-3
 
 
-def test_the_configuration_says_what_the_fixture_is(embedder: Embedder) -> None:
+def test_the_configuration_says_what_the_fixture_is(embedder: Embedder, backend: TorchBackend) -> None:
     config = embedder.config
     assert isinstance(config, ModelConfig)
     assert config.dimensions == GOLDEN["meta"]["embedding_dim"]
     assert (config.max_tokens, config.connector.added_tokens, config.pooling) == (512, 1, "mean")
-    assert isinstance(embedder._backend.model, Lusifer)  # type: ignore[attr-defined]
+    assert isinstance(backend.model, Lusifer)

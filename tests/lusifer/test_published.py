@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lusifer import CheckpointError, ConfigError, Embedder
-from lusifer.checkpoints.hub import checkpoint_folder
+from lusifer.checkpoints.own import checkpoint_folder
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden-tiny"
 TEXTS = ["The river was calm before sunrise.", "Mvua inatarajiwa kesho.", ""]

@@ -19,7 +19,8 @@ import pytest
 import stamina
 
 from lusifer import ConfigError, Embedder, ServiceError, ServiceOptions, TruncationWarning
-from lusifer.service import is_service, normalise_url
+from lusifer.embedder import is_service
+from lusifer.service import normalise_url
 from lusifer.service.client import retry_after
 
 Answer = tuple[int, dict[str, str], bytes]

@@ -70,20 +70,17 @@ def test_a_word_seen_before_is_not_tokenised_again(monkeypatch: pytest.MonkeyPat
     assert asked == [["end", "the", "thing"], ["day", "x" * 50], ["x" * 50]]
 
 
-def test_what_is_remembered_stays_bounded_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(words, "_CAPACITY", 50)
-    tokenize = WordTokenizer(TOKENIZER)
+def test_what_is_remembered_stays_bounded_and_right() -> None:
+    tokenize = WordTokenizer(TOKENIZER, capacity=50)
     for number in range(0, 2000, 7):
         text = " ".join(f"{'abcdefghij'[digit % 10] * 3}{digit}" for digit in range(number, number + 9))
         assert tokenize([text])[0].tolist() == TOKENIZER.encode(text).ids
-        assert len(tokenize._recent) <= 50
-        assert len(tokenize._older) <= 50
-    assert tokenize._older
+        assert tokenize.remembered <= 100
+    assert tokenize.remembered > 50
 
 
-def test_threads_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(words, "_CAPACITY", 20)
-    tokenize = WordTokenizer(TOKENIZER)
+def test_threads_share_the_memory() -> None:
+    tokenize = WordTokenizer(TOKENIZER, capacity=20)
     texts = [f"the {chr(97 + index % 26) * 4} {chr(97 + index % 7)}ing" for index in range(200)]
     expected = [TOKENIZER.encode(text).ids for text in texts]
     failures: list[str] = []
@@ -154,4 +151,4 @@ def test_single_steps_count_as_sequences_of_one() -> None:
 
 
 def test_the_list_of_spaces_is_pythons() -> None:
-    assert set(words._SPACES) == {c for c in map(chr, range(sys.maxunicode + 1)) if c.isspace()}
+    assert set(words.SPACES) == {c for c in map(chr, range(sys.maxunicode + 1)) if c.isspace()}

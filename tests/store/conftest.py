@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 from qdrant_client import QdrantClient
 
-from store import Store, open_store
-from store.edge.stores import Embedded
-from store.server.remote import open_client
+from store import Store, open_location
+from store.edge.index import EdgeIndex
+from store.server.index import ServerIndex
 
 # Tests are imported one by one; this is how they share their corpus.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from store_corpus import SCHEMA, end_owner
+from store_corpus import end_daemon, open_first
 
 
 @pytest.fixture(autouse=True)
-def _short_lived_owners(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LUSIFER_OWNER_IDLE_SECONDS", "20")
+def _short_lived_daemons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUSIFER_DAEMON_IDLE_SECONDS", "20")
 
 
 @pytest.fixture(scope="session")
@@ -45,29 +45,27 @@ def tmp_path(workspace: Path) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Iterator[Path]:
-    """A data folder whose owner, if a test starts one, is ended with the test."""
+    """A data folder whose daemon, if a test starts one, is ended with the test."""
     folder = tmp_path / "data"
     folder.mkdir()
     yield folder
-    end_owner(folder)
+    end_daemon(folder)
 
 
 @pytest.fixture
 def make_store(data: Path) -> Iterator[Callable[[str], Store]]:
-    """Open an empty store of a kind: direct, owner or server."""
+    """Open an empty store of a kind: direct, daemon or server."""
     closing: list[Callable[[], None]] = []
 
     def make(kind: str) -> Store:
         if kind == "direct":
-            folder = data.with_name("direct")
-            folder.mkdir()
-            embedded = Embedded(folder)
-            closing.append(embedded.close)
-            return embedded.open(SCHEMA, create=True)
-        if kind == "owner":
-            store = open_store(data, SCHEMA, create=True)
+            index = EdgeIndex(data.with_name("direct"))
+            closing.append(index.close)
+            return open_first(index)
+        if kind == "daemon":
+            store = open_first(open_location(data))
         else:
-            store = open_client(QdrantClient(":memory:"), "documents", SCHEMA, create=True)
+            store = open_first(ServerIndex(QdrantClient(":memory:"), "documents", data))
         closing.append(store.close)
         return store
 

@@ -1,4 +1,4 @@
-"""A small corpus in 14 languages, and how to deal with owner processes, for the tests of the store."""
+"""A small corpus in 14 languages, and how to open stores and end daemons, for the tests of the store."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from store import Chunk, Schema
-from store.daemon.protocol import OwnerFiles
-from store.locking import FileLock
+from common.files import FileLock
+from store import Chunk, IndexLocation, Schema, Store
+from store.daemon.protocol import DaemonFiles
 
 DIMENSIONS = 24
 SCHEMA = Schema(DIMENSIONS, "model-a/chunker-1")
-KINDS = ("direct", "owner", "server")
+KINDS = ("direct", "daemon", "server")
 TEXTS = {
     "en": "The city library opens at nine in the morning",
     "es": "La biblioteca de la ciudad abre a las nueve de la mañana",
@@ -55,7 +55,6 @@ def make_chunks(documents: int, per_document: int = 3, *, version: str = "v1", f
                     text=f"{TEXTS[code]} {number} {position}",
                     heading=f"Part {position}",
                     language=code if position != 2 else "en",
-                    language_confidence=0.9,
                     path=f"{folder}/document-{number:04d}.txt",
                     folder=folder,
                     title=f"Document {number}",
@@ -72,20 +71,28 @@ def make_vectors(count: int, seed: int = 0) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def owner_pid(data: Path) -> int | None:
+def open_first(location: IndexLocation, schema: Schema = SCHEMA) -> Store:
+    """Open the current collection, or make it if there is none."""
+    info = location.build(schema)
+    if location.current() is None:
+        location.switch(info)
+    return location.open(info)
+
+
+def daemon_pid(data: Path) -> int | None:
     """Name the process that holds the data folder's lock, if one does."""
-    lock = FileLock(OwnerFiles(data).lock)
+    lock = FileLock(DaemonFiles(data).lock)
     if lock.try_acquire():
         lock.release()
         return None
-    return int(json.loads(OwnerFiles(data).address.read_bytes())["pid"])
+    return int(json.loads(DaemonFiles(data).address.read_bytes())["pid"])
 
 
-def end_owner(data: Path, number: int = signal.SIGTERM) -> None:
-    """Signal the owner of a data folder and wait until it is gone."""
-    if not OwnerFiles(data).lock.exists():
+def end_daemon(data: Path, number: int = signal.SIGTERM) -> None:
+    """Signal the daemon of a data folder and wait until it is gone."""
+    if not DaemonFiles(data).lock.exists():
         return
-    pid = owner_pid(data)
+    pid = daemon_pid(data)
     if pid is not None:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
@@ -94,6 +101,6 @@ def end_owner(data: Path, number: int = signal.SIGTERM) -> None:
 
 def wait_until_free(data: Path) -> None:
     """Wait until no process holds the data folder's lock."""
-    lock = FileLock(OwnerFiles(data).lock)
+    lock = FileLock(DaemonFiles(data).lock)
     lock.acquire(seconds=30)
     lock.release()

@@ -15,6 +15,7 @@ from store.lexical.analyser import (
     expand,
     query_vector,
     term_index,
+    weight,
     words,
 )
 from store.lexical.normalise import fold
@@ -131,9 +132,9 @@ def test_indices_are_the_same_on_every_machine() -> None:
 
 
 def test_terms_that_share_an_index_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    import store.lexical.analyser
-
-    monkeypatch.setattr(store.analyser, "term_index", lambda term: 7 if term in ("zorble", "quux") else 1)
+    monkeypatch.setattr(
+        "store.lexical.analyser.term_index", lambda term: 7 if term in ("zorble", "quux") else 1
+    )
     indices, weights = document_vector(["zorble quux frotz"])
     assert indices.tolist() == [1, 7]
     once, twice = weights
@@ -147,15 +148,15 @@ def test_a_word_seen_once_in_an_average_chunk_weighs_one() -> None:
 
 
 def test_repetition_saturates_and_length_costs() -> None:
-    def weight(text: str) -> float:
+    def weigh(text: str) -> float:
         indices, weights = document_vector([text])
         return float(weights[indices.tolist().index(term_index("library"))])
 
     filler = " filler" * 50
-    once, twice, often = (weight("library " * times + filler) for times in (1, 2, 50))
+    once, twice, often = (weigh("library " * times + filler) for times in (1, 2, 50))
     assert once < twice < 2 * once
     assert often < 2.2
-    assert weight("library" + filler * 4) < once
+    assert weigh("library" + filler * 4) < once
 
 
 def test_headings_count_with_the_text() -> None:
@@ -172,3 +173,36 @@ def test_endless_words_are_cut() -> None:
 def test_text_without_words_has_no_terms(text: str) -> None:
     assert words(text) == []
     assert len(document_vector([text])[0]) == len(query_vector(text)[0]) == 0
+
+
+FUNCTION_WORDS = {
+    "en": "what", "es": "para", "ru": "что", "fr": "les", "vi": "của", "fa": "است", "id": "yang",
+    "ar": "هذا", "fi": "että", "ko": "있습니다", "hi": "लिए", "bn": "এবং", "te": "మరియు", "sw": "kwa",
+}  # fmt: skip
+CONTENT_WORDS = ("snake", "serpiente", "змея", "ثعبان", "käärme", "뱀", "साँप", "পাম্প", "పాము", "nyoka")
+
+
+@pytest.mark.parametrize(("language", "word"), FUNCTION_WORDS.items())
+def test_function_words_weigh_little_in_every_language(language: str, word: str) -> None:
+    assert all(0 < weight(term) < 0.5 for term in analyse(word)[:1]), language
+
+
+@pytest.mark.parametrize("word", CONTENT_WORDS)
+def test_content_words_weigh_in_full(word: str) -> None:
+    assert max(map(weight, analyse(word))) > 0.9
+
+
+def test_a_question_carries_the_weights_and_a_passage_does_not() -> None:
+    indices, weights = query_vector("what about the snake")
+    found = dict(zip(indices.tolist(), weights.tolist(), strict=True))
+    assert found[term_index("snake")] == pytest.approx(1.0)
+    assert found[term_index("the")] < 0.05
+    assert len(found) == 4, "no term is left out"
+    once = dict(zip(*(part.tolist() for part in document_vector(["the snake"])), strict=True))
+    assert once[term_index("the")] == once[term_index("snake")]
+
+
+def test_a_question_of_common_words_alone_keeps_them_all() -> None:
+    indices, weights = query_vector("to be or not to be")
+    assert len(indices) == 4
+    assert np.all(weights > 0)

@@ -1,6 +1,6 @@
 """Every operation over every kind of store, and the same answers from all of them.
 
-``direct`` is the embedded engine in this process, ``owner`` the same through its owner process, ``server``
+``direct`` is the embedded engine in this process, ``daemon`` the same through its daemon, ``server``
 qdrant-client's in-memory mode in place of a server.
 """
 
@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient
-from store_corpus import CODES, DIMENSIONS, KINDS, SCHEMA, TEXTS, end_owner, make_chunks, make_vectors
+from store_corpus import (
+    CODES,
+    DIMENSIONS,
+    KINDS,
+    SCHEMA,
+    TEXTS,
+    end_daemon,
+    make_chunks,
+    make_vectors,
+    open_first,
+)
 
-from store import Answer, Chunk, Filter, InvalidRequest, Query, Schema, Store, copy_store, open_store
-from store.edge.stores import Embedded
+from store import Answer, Chunk, Filter, InvalidRequest, Query, Store, open_location
+from store.edge.index import EdgeIndex
 from store.fusion import FusionParameters
-from store.server.remote import open_client
+from store.server.index import ServerIndex
 from store.types import NEAREST
 
 # What the in-memory mode says of itself; a server does not.
@@ -37,11 +48,11 @@ Stores = dict[str, Store]
 def stores(workspace: Path) -> Iterator[Stores]:
     """One store of each kind with the same chunks, some of them replaced and deleted on the way."""
     folder = workspace / "congruence"
-    embedded = Embedded(folder / "direct")
+    embedded = EdgeIndex(folder / "direct")
     opened: Stores = {
-        "direct": embedded.open(SCHEMA, create=True),
-        "owner": open_store(folder / "owner", SCHEMA, create=True),
-        "server": open_client(QdrantClient(":memory:"), "documents", SCHEMA, create=True),
+        "direct": open_first(embedded),
+        "daemon": open_first(open_location(folder / "daemon")),
+        "server": open_first(ServerIndex(QdrantClient(":memory:"), "documents", folder / "server")),
     }
     gone = make_chunks(5, first=900)
     for store in opened.values():
@@ -53,9 +64,9 @@ def stores(workspace: Path) -> Iterator[Stores]:
         store.flush()
     yield opened
     embedded.close()
-    opened["owner"].close()
+    opened["daemon"].close()
     opened["server"].close()
-    end_owner(folder / "owner")
+    end_daemon(folder / "daemon")
 
 
 FILTERS = {
@@ -127,6 +138,7 @@ def test_count_scroll_and_facets_follow_the_filter(stores: Stores, kind: str, na
     expected = [chunk for chunk in CHUNKS if matches(chunk, wanted)]
     assert store.count(wanted) == len(expected)
     assert store.scroll(wanted) == in_order(expected)
+    assert store.versions(wanted) == Counter((chunk.document_id, chunk.version) for chunk in expected)
     for field in ("language", "document_language", "folder"):
         counts = store.facet(field, wanted)  # type: ignore[arg-type]
         values = [getattr(chunk, field) for chunk in expected]
@@ -174,6 +186,13 @@ def test_similarity_and_lexical_score_are_known_for_every_hit(stores: Stores, ki
     found = {scored.chunk.id for scored in hits}
     assert found - nearest
     assert any(scored.lexical < 1 for scored in hits)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_vectors_of_double_precision_are_taken(stores: Stores, kind: str) -> None:
+    vector = make_vectors(1, seed=3)[0]
+    answers = [stores[kind].search(Query(given, "library")) for given in (vector, vector.astype(np.float64))]
+    assert answers[0] == answers[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -273,7 +292,7 @@ def test_an_empty_store_answers(make_store: Callable[[str], Store], kind: str) -
     assert list(store.export()) == []
     store.upsert([], np.zeros((0, DIMENSIONS), np.float32))
     store.flush()
-    assert store.schema == SCHEMA
+    assert store.schema == store.info.schema == SCHEMA
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -344,26 +363,3 @@ def test_unknown_facets_and_negative_limits_are_refused(stores: Stores, kind: st
         stores[kind].scroll(limit=-1)
     with pytest.raises(InvalidRequest):
         stores[kind].scroll(offset=-1)
-
-
-@pytest.mark.parametrize(
-    ("source", "target"), [("owner", "server"), ("server", "owner"), ("direct", "server")]
-)
-def test_copies_are_equal(
-    stores: Stores, make_store: Callable[[str], Store], source: str, target: str
-) -> None:
-    copy = make_store(target)
-    assert copy_store(stores[source], copy, batch=50) == len(CHUNKS)
-    assert copy.scroll() == stores[source].scroll()
-    query = Query(make_vectors(1, seed=8)[0], TEXTS["te"])
-    assert_same(copy.search(query), stores[source].search(query))
-
-
-def test_chunks_of_another_model_are_not_copied(stores: Stores, tmp_path: Path) -> None:
-    other = open_client(QdrantClient(":memory:"), "x", Schema(DIMENSIONS, "model-b"), create=True)
-    from store import FingerprintMismatch
-
-    with pytest.raises(FingerprintMismatch, match="model-b"):
-        copy_store(stores["direct"], other)
-    assert other.count() == 0
-    other.close()

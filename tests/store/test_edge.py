@@ -12,47 +12,59 @@ from types import SimpleNamespace
 
 import pytest
 import qdrant_edge
-from store_corpus import SCHEMA, make_chunks, make_vectors
+from store_corpus import SCHEMA, make_chunks, make_vectors, open_first
 
 import store
 import store.edge.engine
+from common.files import FileLock
 from store import (
     DiskFull,
     Filter,
-    FingerprintMismatch,
     Query,
-    Schema,
     StoreBusy,
     StoreDamaged,
     StoreError,
-    StoreMissing,
 )
 from store.collection import Collection
 from store.edge.engine import EdgeEngine
+from store.edge.index import EdgeIndex
 from store.edge.integrity import SAMPLES
-from store.edge.stores import Embedded
-from store.engine import ALL_POINTS, Probe
-from store.locking import FileLock
+from store.engine import ALL_POINTS, Condition, Probe
+from store.lexical.analyser import term_index
+from store.points import INDEXES
 
 CHUNKS = make_chunks(60)
 VECTORS = make_vectors(len(CHUNKS))
 
 
 @pytest.fixture
-def embedded(tmp_path: Path) -> Iterator[Embedded]:
-    opened = Embedded(tmp_path)
+def embedded(tmp_path: Path) -> Iterator[EdgeIndex]:
+    opened = EdgeIndex(tmp_path)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def filled(embedded: Embedded) -> Collection:
-    """A store with some chunks, flushed."""
-    collection = embedded.open(SCHEMA, create=True)
+def filled(embedded: EdgeIndex) -> Collection:
+    """A collection with some chunks, flushed."""
+    return fill(open_first(embedded))
+
+
+def fill(collection: Collection) -> Collection:
     for start in range(0, len(CHUNKS), 4):
         collection.upsert(CHUNKS[start : start + 4], VECTORS[start : start + 4])
     collection.flush()
     return collection
+
+
+def folder_of(data: Path) -> Path:
+    """Return where the current collection's files are."""
+    return (data / "current").resolve() / "store"
+
+
+def reopen(data: Path) -> Collection:
+    """Open the current collection as another process would."""
+    return EdgeIndex(data).open()
 
 
 def crash_while(data: Path, code: str) -> None:
@@ -61,8 +73,8 @@ def crash_while(data: Path, code: str) -> None:
 import os, pathlib, sys
 sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(store.__file__).parent.parent)!r}]
 from store_corpus import *
-from store.edge.stores import Embedded
-s = Embedded(pathlib.Path({str(data)!r})).open(SCHEMA, create=True)
+from store.edge.index import EdgeIndex
+s = open_first(EdgeIndex(pathlib.Path({str(data)!r})))
 {code}
 os.kill(os.getpid(), 9)
 """
@@ -70,23 +82,23 @@ os.kill(os.getpid(), 9)
     assert done.returncode == -9, done.stderr
 
 
-def test_only_one_process_opens_the_files(embedded: Embedded, filled: Collection, tmp_path: Path) -> None:
+def test_only_one_process_opens_the_files(embedded: EdgeIndex, filled: Collection, tmp_path: Path) -> None:
     """The second open must not reach the engine: though refused there, it would damage the first's files."""
     for _ in range(3):
         with pytest.raises(StoreBusy, match=str(tmp_path)):
-            Embedded(tmp_path).open(SCHEMA)
+            reopen(tmp_path)
     filled.upsert(make_chunks(1, first=70), make_vectors(3))
     filled.flush()
     embedded.close()
-    assert Embedded(tmp_path).open(SCHEMA).count() == len(CHUNKS) + 3
+    assert reopen(tmp_path).count() == len(CHUNKS) + 3
 
 
 def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
     crash_while(tmp_path, "s.upsert(make_chunks(3), make_vectors(9))")
-    again = Embedded(tmp_path)
-    assert again.open(SCHEMA).count() == 9
+    again = EdgeIndex(tmp_path)
+    assert again.open().count() == 9
     again.close()
-    lock = FileLock(tmp_path / "owner.lock")
+    lock = FileLock(tmp_path / "daemon.lock")
     lock.acquire()
     lock.release()
 
@@ -98,35 +110,24 @@ def test_acknowledged_but_unflushed_chunks_survive_a_crash(tmp_path: Path) -> No
         "s.upsert(make_chunks(40, first=40), make_vectors(120)); s.delete_document(f'{3:032x}')\n"
         "s.upsert(make_chunks(10), make_vectors(30, seed=4))",  # samples with other vectors
     )
-    again = Embedded(tmp_path)
-    assert again.open(SCHEMA).count() == 240 - 3 + 3
-    again.open(SCHEMA).flush()
+    again = EdgeIndex(tmp_path)
+    assert again.open().count() == 240 - 3 + 3
+    again.open().flush()
     again.close()
-    state = json.loads((tmp_path / "store" / "store.json").read_text())
+    state = json.loads((folder_of(tmp_path) / "store.json").read_text())
     assert state["points"] == 240
-    assert (tmp_path / "store" / "journal").stat().st_size == 0
-
-
-def test_process_killed_while_making_a_store_leaves_none(tmp_path: Path) -> None:
-    (tmp_path / "store.new" / "shard").mkdir(parents=True)
-    (tmp_path / "store.new" / "shard" / "junk").write_text("half")
-    with pytest.raises(StoreMissing):
-        Embedded(tmp_path).open(SCHEMA)
-    embedded = Embedded(tmp_path)
-    assert embedded.open(SCHEMA, create=True).count() == 0
-    assert not (tmp_path / "store.new").exists()
-    embedded.close()
+    assert reopen(tmp_path).count() == 240
 
 
 def test_leftovers_of_a_killed_optimiser_are_removed(
-    embedded: Embedded, filled: Collection, tmp_path: Path
+    embedded: EdgeIndex, filled: Collection, tmp_path: Path
 ) -> None:
     embedded.close()
-    leftover = tmp_path / "store" / "shard" / "temp_segments" / "segment_builder_x"
+    leftover = folder_of(tmp_path) / "shard" / "temp_segments" / "segment_builder_x"
     leftover.mkdir(parents=True)
     (leftover / "big").write_bytes(b"x" * 1000)
-    again = Embedded(tmp_path)
-    assert again.open(SCHEMA).count() == len(CHUNKS)
+    again = EdgeIndex(tmp_path)
+    assert again.open().count() == len(CHUNKS)
     assert not leftover.exists()
     again.close()
 
@@ -145,10 +146,10 @@ def test_leftovers_of_a_killed_optimiser_are_removed(
     ],
 )
 def test_damaged_files_never_pass_for_a_sound_store(
-    filled: Collection, embedded: Embedded, tmp_path: Path, pattern: str, how: str, verdict: str
+    filled: Collection, embedded: EdgeIndex, tmp_path: Path, pattern: str, how: str, verdict: str
 ) -> None:
     embedded.close()
-    victim = max((tmp_path / "store" / "shard").glob(pattern), key=lambda path: path.stat().st_blocks)
+    victim = max((folder_of(tmp_path) / "shard").glob(pattern), key=lambda path: path.stat().st_blocks)
     if how == "removed":
         victim.unlink()
     else:
@@ -158,12 +159,12 @@ def test_damaged_files_never_pass_for_a_sound_store(
 
 def _verdict(data: Path) -> str:
     """Open a store that may be damaged; what opens must be complete as far as it was sampled."""
-    embedded = Embedded(data)
+    embedded = EdgeIndex(data)
     try:
-        collection = embedded.open(SCHEMA)
+        collection = embedded.open()
         count, hits = collection.count(), collection.search(Query(VECTORS[5], CHUNKS[5].text)).documents
     except StoreDamaged as error:
-        return "damaged" if "--rebuild" in error.hint else "no hint"
+        return "damaged" if "kept" in error.hint else "no hint"
     finally:
         with suppress(StoreDamaged):
             embedded.close()
@@ -174,19 +175,12 @@ def _verdict(data: Path) -> str:
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"format": 99}', "\x00" * 50])
 def test_unreadable_store_json_is_damage(
-    filled: Collection, embedded: Embedded, tmp_path: Path, content: str
+    filled: Collection, embedded: EdgeIndex, tmp_path: Path, content: str
 ) -> None:
     embedded.close()
-    (tmp_path / "store" / "store.json").write_text(content)
+    (folder_of(tmp_path) / "store.json").write_text(content)
     with pytest.raises(StoreDamaged, match=str(tmp_path)):
-        Embedded(tmp_path).open(SCHEMA)
-
-
-def test_missing_store_json_is_damage(filled: Collection, embedded: Embedded, tmp_path: Path) -> None:
-    embedded.close()
-    (tmp_path / "store" / "store.json").unlink()
-    with pytest.raises(StoreDamaged, match="json is missing"):
-        Embedded(tmp_path).open(SCHEMA, create=True)
+        reopen(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -205,50 +199,40 @@ def test_missing_store_json_is_damage(filled: Collection, embedded: Embedded, tm
     ],
 )
 def test_differences_from_what_was_written_are_damage(
-    filled: Collection, embedded: Embedded, tmp_path: Path, change, reason: str
+    filled: Collection, embedded: EdgeIndex, tmp_path: Path, change, reason: str
 ) -> None:
     embedded.close()
-    path = tmp_path / "store" / "store.json"
+    path = folder_of(tmp_path) / "store.json"
     state = json.loads(path.read_text())
     assert state["points"] == len(CHUNKS)
     assert len(state["samples"]) == SAMPLES
     change(state)
     path.write_text(json.dumps(state))
     with pytest.raises(StoreDamaged, match=reason):
-        Embedded(tmp_path).open(SCHEMA)
+        reopen(tmp_path)
 
 
-def test_chunks_lost_after_a_crash_are_noticed(tmp_path: Path) -> None:
+def test_what_a_crash_left_is_not_compared_with_older_numbers(tmp_path: Path) -> None:
     crash_while(
         tmp_path, "s.upsert(make_chunks(40), make_vectors(120)); s.flush(); s.delete_document(f'{3:032x}')"
     )
-    state = json.loads((tmp_path / "store" / "store.json").read_text())
-    state["points"] += 4  # more than the journal says was removed
-    (tmp_path / "store" / "store.json").write_text(json.dumps(state))
-    with pytest.raises(StoreDamaged, match="117 chunks where 124"):
-        Embedded(tmp_path).open(SCHEMA)
+    again = EdgeIndex(tmp_path)
+    assert again.open().count() == 117
+    again.close()
+    # From the next flush on it is compared again.
+    state = json.loads((folder_of(tmp_path) / "store.json").read_text())
+    assert state["points"] == 117
+    state["points"] += 4
+    (folder_of(tmp_path) / "store.json").write_text(json.dumps(state))
+    with pytest.raises(StoreDamaged, match="117 chunks where 121"):
+        reopen(tmp_path)
 
 
-def test_rebuild_moves_a_damaged_store_aside(filled: Collection, embedded: Embedded, tmp_path: Path) -> None:
+def test_a_missing_store_json_is_damage(filled: Collection, embedded: EdgeIndex, tmp_path: Path) -> None:
     embedded.close()
-    (tmp_path / "store" / "store.json").write_text("{")
-    fresh = embedded.reset(SCHEMA)
-    assert fresh.count() == 0
-    (aside,) = tmp_path.glob("store.damaged-*")
-    assert (aside / "shard").exists()
-    embedded.close()
-    (tmp_path / "store" / "store.json").write_text("{")
-    assert embedded.reset(SCHEMA, keep_damaged=False).count() == 0
-    assert len(list(tmp_path.glob("store.*"))) == 1
-
-
-def test_schema_is_kept_and_compared(embedded: Embedded, filled: Collection, tmp_path: Path) -> None:
-    embedded.close()
-    assert embedded.open(None).schema == SCHEMA
-    for other in (Schema(SCHEMA.dimensions, "other"), Schema(7, SCHEMA.fingerprint)):
-        with pytest.raises(FingerprintMismatch):
-            embedded.open(other)
-    assert embedded.open(SCHEMA, create=True).count() == len(CHUNKS)
+    (folder_of(tmp_path) / "store.json").unlink()
+    with pytest.raises(StoreDamaged, match="json is missing"):
+        EdgeIndex(tmp_path).build(SCHEMA)
 
 
 def full(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
@@ -259,7 +243,7 @@ def test_a_full_disk_is_noticed_before_writing(filled: Collection, monkeypatch: 
     full(monkeypatch, 100 * 2**20)
     with pytest.raises(DiskFull, match="100 MiB free") as caught:
         filled.upsert(make_chunks(1, first=80), make_vectors(3))
-    assert "--data" in caught.value.hint
+    assert "another disk" in caught.value.hint
     assert filled.count() == len(CHUNKS)
     filled.delete_document(CHUNKS[0].document_id)  # makes room
     filled.flush()
@@ -275,52 +259,64 @@ def test_a_full_disk_is_noticed_before_writing(filled: Collection, monkeypatch: 
 def test_no_store_is_made_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full(monkeypatch, 0)
     with pytest.raises(DiskFull):
-        Embedded(tmp_path).open(SCHEMA, create=True)
-    assert not (tmp_path / "store").exists()
+        EdgeIndex(tmp_path).build(SCHEMA)
+    assert EdgeIndex(tmp_path).unfinished() == []
 
 
 class Panic(BaseException):
     """Like the engine's panics, which are no ``Exception``."""
 
 
-class Failing:
-    """A shard of which one method fails."""
+class FragileShard:
+    """A shard of which one method may fail."""
 
-    def __init__(self, shard: object, method: str, error: BaseException) -> None:
-        self._shard, self._method, self._error = shard, method, error
+    def __init__(self, shard: object) -> None:
+        self.shard = shard
+        self.failing: tuple[str, BaseException] | None = None
 
     def __getattr__(self, name: str):
-        if name == self._method:
-            raise self._error
-        return getattr(self._shard, name)
+        if self.failing is not None and name == self.failing[0]:
+            raise self.failing[1]
+        return getattr(self.shard, name)
 
 
-def break_engine(collection: Collection, method: str, error: BaseException) -> EdgeEngine:
-    engine = collection._engine
-    assert isinstance(engine, EdgeEngine)
-    engine._shard = Failing(engine._shard, method, error)  # type: ignore[assignment]
-    return engine
+@pytest.fixture
+def shards(monkeypatch: pytest.MonkeyPatch) -> list[FragileShard]:
+    """The shards that are loaded from now on, as they are loaded."""
+    loaded: list[FragileShard] = []
+
+    def load(path: str) -> FragileShard:
+        loaded.append(FragileShard(real.load(path)))
+        return loaded[-1]
+
+    real = qdrant_edge.EdgeShard
+    monkeypatch.setattr(qdrant_edge, "EdgeShard", SimpleNamespace(create=real.create, load=load))
+    return loaded
 
 
-def test_panics_become_errors(filled: Collection) -> None:
-    break_engine(filled, "query_batch", Panic("index out of bounds: the len is 0"))
+def break_engine(shards: list[FragileShard], method: str, error: BaseException) -> None:
+    shards[-1].failing = method, error
+
+
+def test_panics_become_errors(shards: list[FragileShard], filled: Collection) -> None:
+    break_engine(shards, "query_batch", Panic("index out of bounds: the len is 0"))
     with pytest.raises(StoreDamaged, match="index out of bounds"):
         filled.search(Query(VECTORS[0], ""))
     assert filled.count() == len(CHUNKS), "a failed question leaves the store usable"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
-def test_interrupts_pass(filled: Collection, error: BaseException) -> None:
-    break_engine(filled, "query_batch", error)
+def test_interrupts_pass(shards: list[FragileShard], filled: Collection, error: BaseException) -> None:
+    break_engine(shards, "query_batch", error)
     with pytest.raises(type(error)):
         filled.search(Query(VECTORS[0], ""))
 
 
 @pytest.mark.parametrize("method", ["flush", "update"])
 def test_failed_writes_and_flushes_are_fatal(
-    embedded: Embedded, filled: Collection, tmp_path: Path, method: str
+    shards: list[FragileShard], embedded: EdgeIndex, filled: Collection, method: str
 ) -> None:
-    engine = break_engine(filled, method, RuntimeError("tracker_journal.dat is shorter than expected"))
+    break_engine(shards, method, RuntimeError("tracker_journal.dat is shorter than expected"))
 
     def write_and_flush() -> None:
         filled.upsert(make_chunks(1, first=80), make_vectors(3))
@@ -328,16 +324,16 @@ def test_failed_writes_and_flushes_are_fatal(
 
     with pytest.raises(StoreDamaged, match="tracker_journal"):
         write_and_flush()
-    engine._shard = engine._shard._shard  # type: ignore[attr-defined]
+    shards[-1].failing = None
     for use in (filled.flush, filled.count, lambda: filled.search(Query(VECTORS[0], ""))):
         with pytest.raises(StoreDamaged, match="tracker_journal"):
             use()
     embedded.discard()
-    assert embedded.open(SCHEMA).count() in (len(CHUNKS), len(CHUNKS) + 3)
+    assert embedded.open().count() in (len(CHUNKS), len(CHUNKS) + 3)
 
 
-def test_no_space_left_in_the_engine_is_a_full_disk(filled: Collection) -> None:
-    break_engine(filled, "update", RuntimeError("IO Error: No space left on device (os error 28)"))
+def test_no_space_left_in_the_engine_is_a_full_disk(shards: list[FragileShard], filled: Collection) -> None:
+    break_engine(shards, "update", RuntimeError("IO Error: No space left on device (os error 28)"))
     with pytest.raises(DiskFull):
         filled.upsert(make_chunks(1, first=80), make_vectors(3))
 
@@ -345,70 +341,66 @@ def test_no_space_left_in_the_engine_is_a_full_disk(filled: Collection) -> None:
 def test_long_runs_of_writes_are_flushed_by_themselves(
     filled: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store.edge, "FLUSH_POINTS", 100)
+    monkeypatch.setattr(store.edge.engine, "FLUSH_POINTS", 100)
     filled.upsert(make_chunks(100, first=100), make_vectors(300))
-    assert json.loads((tmp_path / "store" / "store.json").read_text())["points"] >= len(CHUNKS) + 256
+    assert json.loads((folder_of(tmp_path) / "store.json").read_text())["points"] >= len(CHUNKS) + 256
 
 
-def test_searches_are_exact_until_too_many_match(filled: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = filled._engine
-    assert isinstance(engine, EdgeEngine)
-    some = Filter(languages=("ko",))
-
-    def params(filter: Filter | None) -> qdrant_edge.SearchParams:
-        condition = ALL_POINTS if filter is None else store.engine.Condition(filter)
-        return engine._params(Probe(VECTORS[0], 5, condition))
-
-    assert params(None).exact
-    monkeypatch.setattr(store.edge, "EXACT_MATCHES", filled.count(some) + 1)
-    assert not params(None).exact
-    assert params(None).hnsw_ef == 256
-    assert params(some).exact
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[EdgeEngine]:
+    """An engine with some chunks."""
+    made = EdgeEngine.create(tmp_path / "made" / "store", SCHEMA)
+    fill(Collection(made))
+    yield made
+    made.close()
 
 
-def test_everything_a_filter_asks_for_is_indexed(filled: Collection) -> None:
-    engine = filled._engine
-    assert isinstance(engine, EdgeEngine)
-    indexed = engine._shard.info().payload_schema
-    wanted = {
-        "document_id",
-        "version",
-        "path",
-        "folder",
-        "language",
-        "document_language",
-        "position",
-        "modified",
-    }
-    assert set(indexed) == wanted
+def test_searches_are_exact_until_too_many_match(engine: EdgeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    korean = Condition(Filter(languages=("ko",)))
+
+    def params(condition: Condition) -> qdrant_edge.SearchParams:
+        return engine.search_params(Probe(VECTORS[0], 5, condition))
+
+    assert params(ALL_POINTS).exact
+    monkeypatch.setattr(store.edge.engine, "EXACT_MATCHES", engine.count(korean) + 1)
+    assert not params(ALL_POINTS).exact
+    assert params(ALL_POINTS).hnsw_ef == 256
+    assert params(korean).exact
+
+
+def test_everything_a_filter_asks_for_is_indexed(shards: list[FragileShard], filled: Collection) -> None:
+    assert filled.count() == len(CHUNKS)
+    indexed = shards[-1].info().payload_schema
+    assert set(indexed) == set(INDEXES)
     assert indexed["path"].params.prefix
 
 
-def test_idf_counts_living_chunks_only(filled: Collection, embedded: Embedded) -> None:
-    before = filled._engine.idf([store.lexical.analyser.term_index("maktaba")])
-    filled.upsert(CHUNKS, VECTORS)
-    assert filled._engine.idf([store.lexical.analyser.term_index("maktaba")]) == pytest.approx(before)
+def test_idf_counts_living_chunks_only(engine: EdgeEngine, tmp_path: Path) -> None:
+    maktaba, unknown = term_index("maktaba"), term_index("zzz")
+    collection = Collection(engine)
+    before = engine.idf([maktaba])
+    collection.upsert(CHUNKS, VECTORS)
+    assert engine.idf([maktaba]) == pytest.approx(before)
     for chunk in CHUNKS[: len(CHUNKS) // 2]:
         if chunk.document_language != "sw":
-            filled.delete_document(chunk.document_id)
-    after = filled._engine.idf(
-        [store.lexical.analyser.term_index("maktaba"), store.lexical.analyser.term_index("zzz")]
-    )
+            collection.delete_document(chunk.document_id)
+    after = engine.idf([maktaba, unknown])
     assert before[0] is not None
     assert after[0] is not None
     assert after[0] < before[0]
     assert after[1] is None
-    embedded.discard()
-    loaded = embedded.open(SCHEMA)._engine.idf([store.lexical.analyser.term_index("maktaba")])
-    assert loaded == pytest.approx(after[:1])
+    engine.close()
+    loaded = EdgeEngine.load(tmp_path / "made" / "store")
+    assert loaded.idf([maktaba]) == pytest.approx(after[:1])
+    loaded.close()
 
 
 def test_closing_twice_is_harmless_and_use_afterwards_is_refused(
-    embedded: Embedded, filled: Collection
+    embedded: EdgeIndex, filled: Collection
 ) -> None:
     filled.close()
     filled.close()
     with pytest.raises(StoreError, match="closed"):
         filled.count()
     embedded.discard()
-    assert embedded.open(SCHEMA).count() == len(CHUNKS)
+    assert embedded.open().count() == len(CHUNKS)

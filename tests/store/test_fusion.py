@@ -8,37 +8,27 @@ from hypothesis import strategies as st
 
 from store.fusion import Fused, FusionParameters, coverage, damp, fuse, group
 
-METHODS = ("convex", "rrf")
-CONVEX = FusionParameters()
-RRF = FusionParameters(method="rrf")
-
 
 def order(fused: list[Fused[str]]) -> str:
     return "".join(one.id for one in fused)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_without_words_the_order_is_that_of_the_vectors(method: str) -> None:
-    fused = fuse("abc", [0.2, 0.9, 0.5], [0, 0, 0], 10.0, FusionParameters(method=method))  # type: ignore[arg-type]
+def test_without_words_the_order_is_that_of_the_vectors() -> None:
+    fused = fuse("abc", [0.2, 0.9, 0.5], [0, 0, 0], 10.0)
     assert order(fused) == "bca"
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_shared_words_lift_a_candidate(method: str) -> None:
-    parameters = FusionParameters(method=method)  # type: ignore[arg-type]
-    assert order(fuse("ab", [0.50, 0.49], [0, 9], 10.0, parameters)) == "ba"
+def test_shared_words_lift_a_candidate() -> None:
+    assert order(fuse("ab", [0.50, 0.49], [0, 9], 10.0)) == "ba"
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_one_common_word_does_not_outvote_the_vectors(method: str) -> None:
-    parameters = FusionParameters(method=method, lexical_weight=0.9)  # type: ignore[arg-type]
+def test_one_common_word_does_not_outvote_the_vectors() -> None:
+    parameters = FusionParameters(lexical_weight=0.9)
     assert order(fuse("abc", [0.6, 0.5, 0.3], [0, 0, 0.2], 40.0, parameters)) == "abc"
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_equal_scores_are_ordered_by_id(method: str) -> None:
-    parameters = FusionParameters(method=method)  # type: ignore[arg-type]
-    assert order(fuse("cab", [0.5, 0.5, 0.5 + 1e-9], [1, 1, 1], 2.0, parameters)) == "abc"
+def test_equal_scores_are_ordered_by_id() -> None:
+    assert order(fuse("cab", [0.5, 0.5, 0.5 + 1e-9], [1, 1, 1], 2.0)) == "abc"
 
 
 def test_scores_are_weighted_means() -> None:
@@ -67,18 +57,6 @@ def test_a_handicap_changes_nothing_among_candidates_of_one_language() -> None:
     assert order(fuse("abcd", cosines, words, 10.0, light, own=True)) == order(
         fuse("abcd", cosines, words, 10.0, heavy, own=True)
     )
-
-
-def test_rrf_uses_its_constant() -> None:
-    parameters = FusionParameters(method="rrf", lexical_weight=0.5, full_coverage=0, rrf_constant=60)
-    (first, second) = fuse("ab", [0.9, 0.8], [0.0, 3.0], 10.0, parameters)
-    assert (first.id, second.id) == ("b", "a")
-    assert first.score == pytest.approx((61 / 62 + 0.5) / 1.5, abs=1e-5)
-    assert second.score == pytest.approx(1 / 1.5, abs=1e-5)
-
-
-def test_best_of_both_lists_scores_one_with_rrf() -> None:
-    assert fuse("ab", [0.9, 0.8], [10.0, 3.0], 10.0, RRF)[0].score == 1.0
 
 
 def test_damping_is_proportional_up_to_full_coverage() -> None:
@@ -118,12 +96,10 @@ candidates = st.lists(
 ).map(lambda rows: (tuple("abcdefghijkl"[: len(rows)]), *map(list, zip(*rows, strict=True))))
 parameters = st.builds(
     FusionParameters,
-    method=st.sampled_from(METHODS),
     lexical_weight=st.floats(0, 1),
     own_weight=st.none() | st.floats(0, 2),
     own_handicap=st.floats(0, 1),
     full_coverage=st.floats(0, 1),
-    rrf_constant=st.integers(1, 100),
 )
 
 

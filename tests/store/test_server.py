@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import stamina
 from qdrant_client import QdrantClient, models
-from store_corpus import SCHEMA, make_chunks, make_vectors
+from store_corpus import SCHEMA, make_chunks, make_vectors, open_first
 
 from store import (
-    FingerprintMismatch,
+    DEFAULT_COLLECTION,
+    IndexLocation,
     Schema,
-    StoreDamaged,
+    StoreError,
     StoreMissing,
     StoreUnavailable,
-    delete_store,
-    open_store,
-    reset_store,
+    open_location,
 )
-from store.server.alias import Succession
-from store.server.calls import redact
-from store.server.remote import open_client
+from store.server.engine import redact
+from store.server.index import ServerIndex
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Payload indexes have no effect in the local Qdrant:UserWarning"
@@ -41,34 +39,28 @@ def client() -> Iterator[QdrantClient]:
     with_memory.close()
 
 
-def test_the_schema_is_kept_in_the_collection(client: QdrantClient) -> None:
-    made = open_client(client, "docs", SCHEMA, create=True)
+def test_what_it_is_is_kept_in_the_collection(client: QdrantClient, tmp_path: Path) -> None:
+    made = open_first(ServerIndex(client, "docs", tmp_path))
     made.upsert(make_chunks(2), make_vectors(6))
-    assert open_client(client, "docs", None).schema == SCHEMA
-    assert open_client(client, "docs", SCHEMA, create=True).count() == 6
-    with pytest.raises(FingerprintMismatch, match="model-b"):
-        open_client(client, "docs", Schema(SCHEMA.dimensions, "model-b"), create=True)
+    again = ServerIndex(client, "docs", tmp_path / "elsewhere")
+    assert again.current() == again.open().info == made.info
+    assert again.open().schema == SCHEMA
+    assert again.open().count() == 6
 
 
-def test_collections_are_apart(client: QdrantClient) -> None:
-    one = open_client(client, "one", SCHEMA, create=True)
-    other = open_client(client, "other", Schema(3, "b"), create=True)
+def test_collections_are_apart(client: QdrantClient, tmp_path: Path) -> None:
+    one = open_first(ServerIndex(client, "one", tmp_path))
+    other = open_first(ServerIndex(client, "other", tmp_path), Schema(3, "b"))
     one.upsert(make_chunks(1), make_vectors(3))
     assert (one.count(), other.count()) == (3, 0)
-    Succession(client, "one", ":memory:").delete()
+    ServerIndex(client, "one", tmp_path).delete()
     with pytest.raises(StoreMissing, match="'one'"):
-        open_client(client, "one", SCHEMA)
+        ServerIndex(client, "one", tmp_path).open()
+    assert other.count() == 0
 
 
-def test_foreign_collections_are_refused(client: QdrantClient) -> None:
-    client.create_collection("foreign", models.VectorParams(size=3, distance=models.Distance.DOT))
-    with pytest.raises(StoreDamaged, match="not made by this program") as caught:
-        open_client(client, "foreign", SCHEMA, create=True)
-    assert "LUSIFER_COLLECTION" in caught.value.hint
-
-
-def test_vectors_and_indexes_are_as_promised(client: QdrantClient) -> None:
-    open_client(client, "docs", SCHEMA, create=True)
+def test_vectors_and_indexes_are_as_promised(client: QdrantClient, tmp_path: Path) -> None:
+    open_first(ServerIndex(client, "docs", tmp_path))
     parameters = client.get_collection("docs").config.params
     assert isinstance(parameters.vectors, dict)
     assert parameters.vectors["dense"].distance == models.Distance.COSINE
@@ -137,15 +129,20 @@ def _no_waiting() -> Iterator[None]:
         yield
 
 
+def uses(location: IndexLocation) -> list[Callable[[], object]]:
+    return [location.open, location.current, lambda: location.build(SCHEMA), location.sweep, location.delete]
+
+
 @pytest.mark.usefixtures("_no_waiting")
 @pytest.mark.parametrize(("status", "word"), [(401, "API key"), (403, "API key"), (503, "503"), (500, "500")])
 def test_refusals_are_explained(serve: type[Server], tmp_path: Path, status: int, word: str) -> None:
     server = serve(status)
-    with pytest.raises(StoreUnavailable, match=word) as caught:
-        open_store(tmp_path, SCHEMA, url=server.url, api_key=KEY)
-    assert server.url in caught.value.message
-    assert KEY not in str(caught.value)
-    assert caught.value.hint
+    for use in uses(open_location(tmp_path, url=server.url, api_key=KEY)):
+        with pytest.raises(StoreUnavailable, match=word) as caught:
+            use()
+        assert server.url in caught.value.message
+        assert KEY not in str(caught.value)
+        assert caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,38 +155,35 @@ def test_only_what_passes_is_tried_again(
 ) -> None:
     server = serve(*statuses)
     with pytest.raises((StoreMissing, StoreUnavailable)) as caught:
-        open_store(tmp_path, SCHEMA, url=server.url)
+        open_location(tmp_path, url=server.url).open()
     assert len(server.requests) == sent
     assert isinstance(caught.value, StoreMissing) == (statuses[-1] == 200 and statuses[0] != 401)
+
+
+@pytest.mark.usefixtures("_no_waiting")
+def test_a_collection_that_cannot_be_made_is_no_missing_one(serve: type[Server], tmp_path: Path) -> None:
+    server = serve(*[200] * 6, 422)
+    with pytest.raises(StoreError, match="422"):
+        open_location(tmp_path, url=server.url).build(SCHEMA)
+    assert server.requests[-1].startswith(f"PUT /collections/{DEFAULT_COLLECTION}--")
 
 
 @pytest.mark.usefixtures("_no_waiting")
 def test_nobody_there(serve: type[Server], tmp_path: Path) -> None:
     server = serve(200)
     server.stop()
-    for use in (
-        lambda: open_store(tmp_path, SCHEMA, url=server.url, api_key=KEY),
-        lambda: reset_store(tmp_path, SCHEMA, url=server.url, api_key=KEY),
-        lambda: delete_store(tmp_path, url=server.url, api_key=KEY),
-    ):
+    for use in uses(open_location(tmp_path, url=server.url, api_key=KEY)):
         with pytest.raises(StoreUnavailable, match="does not answer") as caught:
             use()
         assert server.url in caught.value.message
-        assert "LUSIFER_QDRANT_URL" in caught.value.hint
+        assert "address" in caught.value.hint
         assert KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["localhost:6333", "ftp://host", "", "/tmp/x"])
 def test_addresses_that_are_none(tmp_path: Path, url: str) -> None:
     with pytest.raises(StoreUnavailable, match="not the address"):
-        open_store(tmp_path, SCHEMA, url=url)
-
-
-def test_deleting_goes_to_the_server(serve: type[Server], tmp_path: Path) -> None:
-    server = serve(200, exists=True)
-    delete_store(tmp_path, url=server.url, collection="old")
-    changes = [request for request in server.requests if not request.startswith("GET")]
-    assert changes == ["DELETE /collections/old"]
+        open_location(tmp_path, url=url)
 
 
 @pytest.mark.parametrize(

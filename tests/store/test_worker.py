@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from store.daemon.server import URGENT_IN_A_ROW, Worker
+from store.daemon.server import PATIENCE, Worker
 
 
 def submit_in_order(worker: Worker, jobs: list[tuple[str, bool]]) -> list[str]:
@@ -24,7 +24,7 @@ def submit_in_order(worker: Worker, jobs: list[tuple[str, bool]]) -> list[str]:
         blocked.wait(10)
         for count, (name, urgent) in enumerate(jobs, 1):
             pool.submit(worker.run, lambda name=name: ran.append(name), urgent=urgent)
-            while len(worker._urgent) + len(worker._patient) < count:
+            while worker.waiting < count:
                 pass
         gate.set()
     return ran
@@ -45,8 +45,31 @@ def test_urgent_jobs_overtake() -> None:
 
 def test_patient_jobs_do_not_starve() -> None:
     worker = Worker()
-    ran = submit_in_order(worker, [("write", False)] + [("search", True)] * (URGENT_IN_A_ROW + 5))
-    assert ran.index("write") == URGENT_IN_A_ROW
+    ran = submit_in_order(worker, [("write", False)] + [("search", True)] * (PATIENCE + 5))
+    assert ran.index("write") == PATIENCE
+    worker.stop()
+
+
+def test_searches_wait_for_one_write_at_a_time() -> None:
+    worker = Worker()
+    jobs = [("write", False)] * 3 + [("search", True)] * (2 * PATIENCE + 1)
+    ran = submit_in_order(worker, jobs)
+    assert [place for place, name in enumerate(ran) if name == "write"] == [
+        PATIENCE,
+        2 * PATIENCE + 1,
+        2 * PATIENCE + 3,
+    ]
+    worker.stop()
+
+
+def test_writes_long_past_do_not_count_against_later_ones() -> None:
+    worker = Worker()
+    for _ in range(100):
+        worker.run(lambda: None)
+    assert submit_in_order(worker, [("write", False)] + [("search", True)] * 20).index("write") == PATIENCE
+    for _ in range(100):
+        worker.run(lambda: None, urgent=True)
+    assert submit_in_order(worker, [("write", False), ("search", True)]) == ["search", "write"]
     worker.stop()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -31,8 +31,7 @@ from lusifer.train.stages.collate import (
 )
 from lusifer.train.stages.data import Examples, Plan, Record, RecordFile, parse_record
 from lusifer.train.stages.finetune import finetune
-from lusifer.train.stages.lora import LoraSettings
-from lusifer.train.stages.settings import CONFIGS, AlignConfig, DataSettings, FinetuneConfig
+from lusifer.train.stages.settings import CONFIGS, AlignConfig, DataSettings, FinetuneConfig, LoraSettings
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden-tiny"
 GOLDEN: dict[str, Any] = json.loads((FOLDER / "golden.json").read_text(encoding="utf-8"))
@@ -48,7 +47,7 @@ def source() -> SourceTokens:
 def make_source(longest: int) -> SourceTokens:
     data = json.loads((FOLDER / "lusifer" / "config.json").read_text(encoding="utf-8"))
     _, config = read_published(FOLDER / "lusifer", data)
-    object.__setattr__(config, "max_tokens", longest)
+    config = replace(config, max_tokens=longest)
     return SourceTokens(config, load_tokenizer(FOLDER / "backbones" / "tiny-xlm-roberta" / "tokenizer.json"))
 
 
@@ -292,7 +291,7 @@ def test_ready_configurations_are_the_papers() -> None:
     ("text", "said"),
     [
         ("name = ", "is not TOML"),
-        ('name = "a"\nrun = "b"', "no data is named"),
+        ('name = "a"\nrun = "b"\n[model]\nencoder = "x"\nlanguage_model = "y"', "no data is named"),
         ('run = "b"\n[model]\nencoder = "x"\nlanguage_model = "y"', "field name is missing"),
         ('name = "a"\nrun = "b"\n[model]', "names nothing to start from"),
         ('name = "a"\nrun = "b"\n[model]\nstart = "x"\nencoder = "y"', "both set"),

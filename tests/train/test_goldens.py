@@ -15,14 +15,15 @@ from lusifer.model import Lusifer, TokenHead
 from lusifer.train.losses import ContrastiveLoss
 from lusifer.train.stages.collate import AlignmentBatch, AlignmentModel
 from lusifer.train.stages.export import published_names
-from lusifer.train.stages.lora import LoraSettings, add_lora
+from lusifer.train.stages.model import add_lora
+from lusifer.train.stages.settings import LoraSettings
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden-tiny"
 GOLDEN: dict[str, Any] = json.loads((FOLDER / "golden.json").read_text(encoding="utf-8"))
 ALIGNMENT = pytest.mark.parametrize("case", GOLDEN["alignment_loss"]["cases"], ids=lambda case: case["name"])
 CONTRAST = pytest.mark.parametrize("case", GOLDEN["contrastive_loss"]["cases"], ids=lambda case: case["name"])
-LOSS: dict[str, float] = {"abs": 1e-5}
-GRADIENT: dict[str, float] = {"rtol": 1e-3, "atol": 1e-6}
+#: Losses are sums of terms of about 10 and may come out next to nothing.
+LOSS: dict[str, float] = {"rel": 1e-5, "abs": 1e-6}
 
 
 def wrapped_model(causal: bool) -> AlignmentModel:
@@ -100,7 +101,10 @@ def test_contrastive_losses_and_gradients(case: dict[str, Any]) -> None:
     loss.backward()
     for name, rep in zip(("q", "pos", "neg"), reps, strict=True):
         assert rep.grad is not None
-        torch.testing.assert_close(rep.grad, torch.tensor(case[f"grad_{name}"]), **GRADIENT)
+        expected = torch.tensor(case[f"grad_{name}"])
+        scale = float(expected.abs().max())
+        # Its terms are about as large as 1; where they cancel, little is left but their rounding.
+        torch.testing.assert_close(rep.grad, expected, rtol=1e-3, atol=1e-6 + 1e-5 * scale)
 
 
 @CONTRAST

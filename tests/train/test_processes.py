@@ -81,6 +81,7 @@ def column(folder: Path, name: str, log: str = "log.jsonl") -> list[float]:
     return [json.loads(line)[name] for line in lines]
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(configure: Any, still: Path, tmp_path: Path) -> None:
     common: dict[str, Any] = {
         "model": {"encoder": str(still)},

@@ -19,13 +19,14 @@ from lusifer.checkpoints.own import write_static
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
 from lusifer.tokenization import load_tokenizer
 from lusifer.train.cli import app
+from lusifer.train.run import learning_rate
 from lusifer.train.stages.align import AlignStage, align
+from lusifer.train.stages.collate import SourceTokens
 from lusifer.train.stages.data import Examples
 from lusifer.train.stages.distributed import Processes
 from lusifer.train.stages.finetune import FinetuneStage, cached_backward, finetune
 from lusifer.train.stages.model import build
 from lusifer.train.stages.settings import AlignConfig, FinetuneConfig
-from lusifer.train.stages.trainer import learning_rate
 
 BOTH = pytest.mark.parametrize(
     ("stage", "kind"), [(align, AlignConfig), (finetune, FinetuneConfig)], ids=["align", "finetune"]
@@ -49,12 +50,18 @@ def gradients(stage: Any, step: int = 0) -> dict[str, Tensor]:
     return {name: value.grad for name, value in stage.module.named_parameters() if value.grad is not None}
 
 
+def assert_near(found: Tensor, expected: Tensor, share: float) -> None:
+    """Compare two tensors, to a share of the second one's largest element."""
+    torch.testing.assert_close(found, expected, rtol=0, atol=share * float(expected.abs().max()))
+
+
 def make_stage(config: Any) -> Any:
     examples = Examples(config, lambda *_: None, together=True)
     kind = AlignStage if isinstance(config, AlignConfig) else FinetuneStage
     return kind(config, build(config, head=kind is AlignStage), examples, Processes(config))
 
 
+@pytest.mark.slow
 def test_the_commands_take_the_toy_through_both_stages(tmp_path: Path) -> None:
     """The shipped tiny configurations, cut short: alignment, then finetuning from what it left."""
     run = CliRunner()
@@ -74,6 +81,7 @@ def test_the_commands_take_the_toy_through_both_stages(tmp_path: Path) -> None:
     assert model.embed_query(TEXTS, instruction="Find the answer.").shape == (3, 48)
 
 
+@pytest.mark.slow
 def test_finetuning_learns_far_more_than_chance(configure: Any, toy: Path, still: Path) -> None:
     config = configure(
         FinetuneConfig,
@@ -87,6 +95,7 @@ def test_finetuning_learns_far_more_than_chance(configure: Any, toy: Path, still
     assert np.mean(losses(config)[-4:]) < np.log(texts - 1) / 2
 
 
+@pytest.mark.slow
 @BOTH
 def test_an_interrupted_run_goes_on_bit_by_bit(stage: Any, kind: Any, configure: Any) -> None:
     tables: dict[str, Any] = {"train": DROPOUT, "output": {"checkpoint_every": 2, "log_every": 1}}
@@ -112,6 +121,7 @@ def test_an_interrupted_run_goes_on_bit_by_bit(stage: Any, kind: Any, configure:
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_kept_and_other_settings_refused(configure: Any) -> None:
     config = configure(AlignConfig)
     align(config, quiet)
@@ -133,7 +143,7 @@ def test_gradcache_equals_the_plain_gradient(configure: Any, still: Path) -> Non
     assert plain.keys() == cached.keys()
     assert any(".lora_A." in name for name in plain)
     for name, gradient in plain.items():
-        torch.testing.assert_close(cached[name], gradient, rtol=1e-3, atol=1e-5)
+        assert_near(cached[name], gradient, 1e-3)
 
 
 def test_gradcache_draws_the_same_dropout_twice() -> None:
@@ -154,6 +164,7 @@ def test_gradcache_draws_the_same_dropout_twice() -> None:
     assert not torch.equal(seen[0] == 0, seen[1] == 0)
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("layout", ["lusifer", "published"])
 def test_what_is_written_is_what_was_trained(stage: Any, kind: Any, layout: str, configure: Any) -> None:
@@ -174,19 +185,20 @@ def test_what_is_written_is_what_was_trained(stage: Any, kind: Any, layout: str,
         return built[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"lusifer.train.stages.{stage.__name__}.build", keep)
+        patch.setattr("lusifer.train.stages.trainer.build", keep)
         folder = stage(config, quiet)
     embedder = Embedder.load(folder, device="cpu")
     instruction = "Find the answer."
     found = embedder.embed_query(TEXTS, instruction=instruction)
     model = built[0].model.eval()
-    rows = embedder._backend.tokenise(TEXTS, "query", instruction)  # type: ignore[attr-defined]
+    rows = SourceTokens(model.config, built[0].tokenizer)([("query", text, instruction) for text in TEXTS])
     for row, vector in zip(rows, found, strict=True):
         with torch.no_grad():
             reps = model(torch.tensor([row]), torch.ones(1, len(row), dtype=torch.long)).reps[0]
-        np.testing.assert_allclose(vector, nn.functional.normalize(reps, dim=0), atol=2e-6)
+        np.testing.assert_allclose(vector, nn.functional.normalize(reps, dim=0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_and_checkpointing_stay_close(configure: Any) -> None:
     frozen: dict[str, Any] = {"train": {"language_model": "frozen"}}
     for kind in (AlignConfig, FinetuneConfig):
@@ -194,7 +206,7 @@ def test_bfloat16_and_checkpointing_stay_close(configure: Any) -> None:
         reference = gradients(exact)
         again = gradients(make_stage(configure(kind, hardware={"gradient_checkpointing": True}, **frozen)))
         for name, gradient in reference.items():
-            torch.testing.assert_close(again[name], gradient, rtol=1e-5, atol=1e-7)
+            assert_near(again[name], gradient, 1e-5)
         rough = make_stage(configure(kind, hardware={"precision": "bf16"}, **frozen))
         types = {
             (item.dtype, item.requires_grad)
@@ -278,10 +290,8 @@ def test_a_loss_that_is_no_number_ends_the_run(configure: Any, monkeypatch: pyte
         align(configure(AlignConfig), quiet)
 
 
-def test_the_rate_rises_and_falls_by_a_cosine(configure: Any) -> None:
-    changes = {"learning_rate": 1.0, "min_learning_rate": 0.1, "warmup": 0.1}
-    settings = configure(AlignConfig, optimiser=changes).optimiser
-    rates = [learning_rate(step, 100, settings) for step in range(100)]
+def test_the_rate_rises_and_falls_by_a_cosine() -> None:
+    rates = [learning_rate(step, 100, peak=1.0, low=0.1, warmup=0.1) for step in range(100)]
     assert rates[9] == pytest.approx(1.0)
     assert rates[0] == pytest.approx(0.1 + 0.9 / 10)
     assert rates[55] == pytest.approx(0.55)

@@ -14,24 +14,29 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from benchmarks.zero_shot.english import EnglishModel
+from benchmarks.zero_shot.__main__ import summarise, to_markdown
+from benchmarks.zero_shot.data import common_words, make_alignment_data, make_pair_data, read_english
 from benchmarks.zero_shot.experiment import Experiment, Task, shorten
-from benchmarks.zero_shot.lessons import common_words, make_alignment, make_pairs
-from benchmarks.zero_shot.model import VARIANTS, Variant, choose_what_learns, join, learned
-from benchmarks.zero_shot.report import summarise, to_markdown
-from benchmarks.zero_shot.stages import ZeroShotSettings, align, finetune
-from benchmarks.zero_shot.texts import read_english
+from benchmarks.zero_shot.models import (
+    VARIANTS,
+    EnglishModel,
+    Variant,
+    choose_what_learns,
+    join,
+    learned,
+)
+from benchmarks.zero_shot.training import ZeroShotSettings, align, finetune
 from lusifer import ConfigError, DataError, Embedder, TrainingError
 from lusifer.checkpoints.own import write_static
 from lusifer.checkpoints.weights import save_tensors
 from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
 from lusifer.evaluate.datasets import ParallelSentences, QuestionAnswering, Questions
-from lusifer.evaluate.sentence_transformers import SentenceTransformer
 from lusifer.model import LanguageModel
+from lusifer.sentence_transformers import SentenceTransformer
 from lusifer.torch_backend import TorchBackend
 from lusifer.train.stages.export import check_publishable
-from lusifer.train.stages.lora import LoraSettings
 from lusifer.train.stages.model import EncoderPart, open_encoder
+from lusifer.train.stages.settings import LoraSettings
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 ENGLISH = (
@@ -209,6 +214,7 @@ def test_a_bert_sees_both_ways_only_and_has_layers(english: EnglishModel) -> Non
         LanguageModelConfig(32, kind="bert")
 
 
+@pytest.mark.slow
 def test_alignment_in_english_alone_carries_a_foreign_text_over(
     english: EnglishModel, part: EncoderPart, sentences: list[str]
 ) -> None:
@@ -222,10 +228,10 @@ def test_alignment_in_english_alone_carries_a_foreign_text_over(
         vectors = backend.embed([foreign(text) for text in sentences], "document")
         return float(((vectors @ own.numpy().T).argmax(1) == np.arange(len(sentences))).mean())
 
-    lesson = make_alignment(sentences, own, english, part.tokenizer, model.config)
+    data = make_alignment_data(sentences, own, english, part.tokenizer, model.config)
     choose_what_learns(model, Variant("aligned"), None, 1)
     untrained = found()
-    losses = align(model, lesson, SETTINGS, quiet)
+    losses = align(model, data, SETTINGS, quiet)
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
     chance = 1 / len(sentences)
     assert untrained < 3 * chance
@@ -256,7 +262,7 @@ def test_finetuning_moves_what_a_variant_says(
     model = join(part, english, 3)
     choose_what_learns(model, variant, lora, 1)
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    pairs = make_pairs([(text[:25], text) for text in sentences], part.tokenizer, model.config)
+    pairs = make_pair_data([(text[:25], text) for text in sentences], part.tokenizer, model.config)
     losses = finetune(model, pairs, SETTINGS, quiet)
     assert np.mean(losses[-4:]) < np.mean(losses[:4])
     moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
@@ -286,6 +292,7 @@ def test_text_of_the_evaluation_is_left_out(data: Path, sentences: list[str], tm
         read_english(tmp_path, tmp_path / "other.json", characters=100, seed=1)
 
 
+@pytest.mark.slow
 def test_the_experiment_goes_on_where_it_was(
     sentences: list[str], data: Path, table_folder: Path, english_folder: Path, tmp_path: Path
 ) -> None:

@@ -1,5 +1,4 @@
 """The benchmark of the LUSIFER paper: 133 tasks in 14 languages, run by mteb, reported as the paper's tables.
 
-Needs the extra ``evaluate``; only ``encoder``, ``registry``, ``runner`` and ``local_tasks`` import mteb. Must
-not know how a model makes its vectors.
+Needs the extra ``evaluate``; only ``runner`` and ``local`` import mteb.
 """

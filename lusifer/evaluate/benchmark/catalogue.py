@@ -1,26 +1,42 @@
 """What is measured: tasks with their instruction, split, metric and subsets for each language.
 
-Reads the list in ``data/tasks.json`` and cuts it down to what was asked for. Must not know mteb, models or
-scores.
+The paper's 133 tasks are listed in ``data/tasks.json``. A file of parallel sentences makes five small ones,
+one of each kind: they show that everything works before days of computing, and measure a model on one's own
+text.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
 
-from lusifer.errors import ConfigError
-from lusifer.languages import CODES
+from common.languages import CODES
+from lusifer.errors import ConfigError, DataError
+from lusifer.evaluate.datasets import ParallelSentences, read_parallel
 
 Kind = Literal["Classification", "Clustering", "Reranking", "Retrieval", "STS"]
 KINDS: tuple[Kind, ...] = ("Classification", "Clustering", "Reranking", "Retrieval", "STS")
 Subsets = dict[str, tuple[str, ...]]
 
 _DATA = Path(__file__).parent / "data" / "tasks.json"
+
+CLASSIFICATION = "LocalTopicClassification"
+CLUSTERING = "LocalTopicClustering"
+RERANKING = "LocalTranslationReranking"
+RETRIEVAL = "LocalTranslationRetrieval"
+STS = "LocalTranslationSTS"
+_LOCAL_TASKS: tuple[tuple[str, Kind, str, str], ...] = (
+    (CLASSIFICATION, "Classification", "accuracy", "Identify the topic of the sentence."),
+    (CLUSTERING, "Clustering", "v_measure", "Identify the topic of the sentence."),
+    (RERANKING, "Reranking", "map_at_1000", "Given a sentence, retrieve its translation."),
+    (RETRIEVAL, "Retrieval", "ndcg_at_10", "Given a sentence, retrieve its translation."),
+    (STS, "STS", "cosine_spearman", "Retrieve semantically similar text."),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +86,19 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Tasks by name and cross-lingual columns by title; ``source`` is the file of local data, if they are."""
+    """What is measured.
+
+    Attributes:
+        tasks: by name.
+        crosslingual: the columns of the cross-lingual table, by title.
+        source: the file of local data, if they are.
+        version: a digest of the whole list, and of local data; scores of another version do not count.
+    """
 
     tasks: dict[str, Task]
     crosslingual: dict[str, Column]
     source: Path | None = None
+    version: str = ""
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -128,7 +152,8 @@ class Catalogue:
 
 def read_catalogue() -> Catalogue:
     """Return the benchmark of the paper."""
-    data = json.loads(_DATA.read_text(encoding="utf-8"))
+    content = _DATA.read_bytes()
+    data = json.loads(content)
     tasks = {
         name: Task(name, **{**fields, "subsets": _subsets(fields["subsets"])})
         for name, fields in data["tasks"].items()
@@ -137,7 +162,46 @@ def read_catalogue() -> Catalogue:
         title: Column(fields["task"], _subsets(fields["subsets"]))
         for title, fields in data["crosslingual"].items()
     }
-    return Catalogue(tasks, columns)
+    return Catalogue(tasks, columns, version=digest(content))
+
+
+def read_local_catalogue(path: Path) -> Catalogue:
+    """Return the five tasks over the languages of a file of parallel sentences, one subset a language.
+
+    Args:
+        path: JSONL, each line ``{"en": …, "fi": …, "category": …}``.
+
+    Raises:
+        DataError: it is no such file.
+    """
+    subsets: Subsets = {code: (code,) for code in read_sentences(path).texts}
+    tasks = {
+        name: Task(name, kind, metric, "test", instruction, subsets, counted=True)
+        for name, kind, metric, instruction in _LOCAL_TASKS
+    }
+    columns = {name: Column(name, subsets) for name in (RERANKING, RETRIEVAL, STS)}
+    return Catalogue(tasks, columns, path, digest(path.read_bytes()))
+
+
+def digest(content: bytes) -> str:
+    """Return a short name for some content."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def read_sentences(path: Path) -> ParallelSentences:
+    """Read the sentences; each topic must be there twice and there must be two topics.
+
+    Raises:
+        DataError: the file is missing, broken or has no such topics.
+    """
+    sentences = read_parallel(path)
+    topics = set(sentences.topics)
+    if len(topics) < 2 or any(sentences.topics.count(topic) < 2 for topic in topics):
+        raise DataError(
+            f"{path} needs two topics or more, with two sentences or more each",
+            hint='each line is {"en": …, "fi": …, "category": …}',
+        )
+    return sentences
 
 
 def _subsets(data: dict[str, list[str]]) -> Subsets:

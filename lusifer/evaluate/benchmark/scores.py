@@ -1,18 +1,69 @@
-"""From subset scores to the paper's two tables, with its figures beside the measured ones.
+"""From subset scores to the paper's two tables, with its own figures to stand beside the measured ones.
 
-Scores out of 100 from here on. Must not know how scores were measured or are shown.
+Scores out of 100, but for those in an outcome, which are mteb's.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lusifer.evaluate.benchmark.catalogue import Catalogue
-from lusifer.evaluate.benchmark.outcome import Outcome
-from lusifer.evaluate.benchmark.published import Published
 
 Cells = dict[str, dict[str, float]]
+
+_PUBLISHED = Path(__file__).parent / "data" / "published.json"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one task.
+
+    Attributes:
+        task: its name.
+        scores: main score by subset, from 0 to 1 (correlations from -1).
+        unfetched: subsets whose data could not be loaded, with the reason.
+        failed: subsets that could not be measured, with the reason.
+    """
+
+    task: str
+    scores: dict[str, float] = field(default_factory=dict)
+    unfetched: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def problem(self) -> str:
+        """The first thing that went wrong, or nothing."""
+        return next(iter((self.unfetched | self.failed).values()), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Scores out of 100, as printed.
+
+    Attributes:
+        source: the publication and its tables.
+        languages: column heads of ``per_language``, before the average.
+        per_language: model to its row of Table 1, the average last.
+        datasets: column heads of ``crosslingual``, before the average.
+        crosslingual: model to its row of Table 2, the average last.
+        per_dataset: model, then language, then task, to a cell of Tables 6-19.
+    """
+
+    source: str
+    languages: list[str]
+    per_language: dict[str, list[float]]
+    datasets: list[str]
+    crosslingual: dict[str, list[float]]
+    per_dataset: dict[str, dict[str, dict[str, float]]]
+
+
+def read_published() -> Published:
+    """Return the paper's figures."""
+    return Published(**json.loads(_PUBLISHED.read_text(encoding="utf-8")))
 
 
 def summarise(catalogue: Catalogue, outcomes: Iterable[Outcome], published: Published) -> dict[str, Any]:

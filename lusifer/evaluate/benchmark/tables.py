@@ -1,7 +1,4 @@
-"""Show a run as the paper's tables in Markdown, published rows beside the measured one.
-
-Knows the shape that ``scores.summarise`` gives. Must not know how anything was measured.
-"""
+"""Show a run as the paper's tables in Markdown, published rows beside the measured one."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lusifer.evaluate.benchmark.catalogue import Catalogue
-from lusifer.evaluate.benchmark.published import Published
-from lusifer.evaluate.benchmark.scores import mean_of_known
+from lusifer.evaluate.benchmark.scores import Published, mean_of_known
+from lusifer.evaluate.report import make_table
 
 _UNCOUNTED = "† not in the paper's tables, not counted in the mean."
 _APART = "The paper's rows, of other datasets and **not to be compared** with the one above:"
@@ -52,7 +49,7 @@ def list_tasks(catalogue: Catalogue) -> str:
     pairs = sum(len(task.subsets) for task in catalogue.tasks.values())
     head = ["dataset", "kind", "languages", "split", "metric", "counted"]
     end = f"{len(rows)} datasets, {pairs} pairs of dataset and language"
-    return _table(head, rows, text=len(head)) + f"\n\n{end}."
+    return make_table(head, rows, text=len(head)) + f"\n\n{end}."
 
 
 def _scope(catalogue: Catalogue) -> str:
@@ -111,8 +108,8 @@ def _beside(
 ) -> str:
     """Return measured and published rows as one table, or as two where they do not compare."""
     if report["datasets"] == "local":
-        return f"{_table(head, own)}\n\n{_APART}\n\n{_table(their_head, theirs)}"
-    return f"{_table(head, own + theirs)}\n\nBelow the measured row: the paper's, as printed."
+        return f"{make_table(head, own)}\n\n{_APART}\n\n{make_table(their_head, theirs)}"
+    return f"{make_table(head, own + theirs)}\n\nBelow the measured row: the paper's, as printed."
 
 
 def _cells(report: dict[str, Any], catalogue: Catalogue, code: str, published: Published) -> str:
@@ -125,7 +122,7 @@ def _cells(report: dict[str, Any], catalogue: Catalogue, code: str, published: P
         rows.append([task.name + mark, task.kind, task.metric, task.split, _score(own), *theirs])
     note = "" if all(task.counted for task in catalogue.tasks_of(code)) else f"\n\n{_UNCOUNTED}"
     head = ["dataset", "kind", "metric", "split", report["run"]["model"], *models]
-    return f"## {code}\n\n" + _table(head, rows, text=4) + note
+    return f"## {code}\n\n" + make_table(head, rows, text=4) + note
 
 
 def _measured(report: dict[str, Any]) -> str:
@@ -142,8 +139,3 @@ def _part(row: dict[str, Any]) -> str:
 
 def _score(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], text: int = 1) -> str:
-    line = ["---"] * text + ["---:"] * (len(header) - text)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, line, *rows))

@@ -1,7 +1,4 @@
-"""Draw training batches from prepared pair sets: which set, which rows, as flat token arrays.
-
-Knows prepared arrays and a recipe's shares. Must not know models or losses.
-"""
+"""Draw training batches from prepared pair sets: which set, which rows, as flat token arrays."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from common.languages import CODES
 from lusifer.errors import TrainingError
-from lusifer.languages import CODES
 from lusifer.train.mini.corpus import GENERAL_SOURCES
 from lusifer.train.mini.prepare import PairSet, Side, load_set, pivot_pairs
 from lusifer.train.mini.recipe import Recipe

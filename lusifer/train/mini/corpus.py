@@ -1,7 +1,7 @@
-"""Read and clean the parallel text that lusifer-mini learns from.
+"""The data folder that lusifer-mini learns from: its files, and the usable pairs of texts in them.
 
-Knows the layout of a data folder (``train/``, ``asym/``, ``dev/``) and what a usable pair is. Must not know
-tokenizers, tensors or losses: it yields strings.
+``train/`` holds translations from English (``fr.tsv.xz``), words (``fr.words``) and names (``fr.names``),
+``asym/`` questions with passages (``en-fr``), ``dev/`` the texts of the evaluation, which are kept out.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import random
 import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
+from common.languages import CODES, LANGUAGES, SIGNS
+from lusifer.detection import detect
 from lusifer.errors import DataError
-from lusifer.languages import CODES, SCRIPT_PATTERNS
 
 PIVOT = "en"
 TRANSLATED = tuple(code for code in CODES if code != PIVOT)
@@ -81,6 +84,10 @@ GENERAL_SOURCES = frozenset(
 _WORD = re.compile(r"\w+")
 _NGRAM = 13
 
+#: Documents that a data folder can be made of, and the length of their shortest paragraphs.
+_SUFFIXES = (".md", ".txt")
+_SHORTEST = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -101,6 +108,31 @@ def normalise_key(text: str) -> str:
 def hash_key(key: str) -> int:
     """Return a signed 64-bit hash of a normalised text, the same in every process."""
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little", signed=True)
+
+
+def find_tsv(folder: Path, stem: str) -> Path | None:
+    """Return ``stem.tsv.xz`` or ``stem.tsv`` in a folder, None where neither exists."""
+    for suffix in (".tsv.xz", ".tsv"):
+        path = folder / f"{stem}{suffix}"
+        if path.is_file():
+            return path
+    return None
+
+
+def list_sets(folder: Path) -> dict[str, tuple[Path, str, bool]]:
+    """Map each pair set to its file, the language of its right side, and whether it is symmetric."""
+    sets: dict[str, tuple[Path, str, bool]] = {}
+    for language in TRANSLATED:
+        for stem in (language, f"{language}.words", f"{language}.names"):
+            path = find_tsv(folder / "train", stem)
+            if path is not None:
+                sets[stem] = (path, language, True)
+    for query in CODES:
+        for passage in CODES:
+            path = find_tsv(folder / "asym", f"{query}-{passage}")
+            if path is not None:
+                sets[f"asym.{query}-{passage}"] = (path, passage, False)
+    return sets
 
 
 def read_tsv(path: Path) -> Iterator[Pair]:
@@ -165,8 +197,8 @@ def is_usable(left: str, right: str, right_language: str, *, symmetric: bool) ->
         ratio = len(left) / len(right)
         if not 0.25 < ratio < 4.0:
             return False
-    pattern = SCRIPT_PATTERNS.get(right_language)
-    return pattern is None or pattern.search(right) is not None
+    script = LANGUAGES[right_language].script
+    return script == "Latn" or SIGNS[script].search(right) is not None
 
 
 def clean(path: Path, language: str, overlap: Overlap | None, *, symmetric: bool = True) -> Iterator[Pair]:
@@ -197,3 +229,88 @@ def clean(path: Path, language: str, overlap: Overlap | None, *, symmetric: bool
         seen.add(keys)
         taken[pair.source] = taken.get(pair.source, 0) + 1
         yield Pair(pair.source, pair.left, pair.right, *keys)
+
+
+def english_texts(folder: Path, *, characters: int, seed: int) -> dict[int, str]:
+    """Return distinct English sides of at most ``characters``, in a shuffled order, by the hash of each."""
+    texts: dict[int, str] = {}
+    for stem in [name for code in TRANSLATED for name in (code, f"{code}.words")]:
+        path = find_tsv(folder / "train", stem)
+        if path is not None:
+            for pair in clean(path, stem.split(".")[0], None):
+                if len(pair.left) <= characters:
+                    texts.setdefault(pair.left_key, pair.left)
+    order = sorted(texts)
+    random.Random(seed).shuffle(order)
+    return {key: texts[key] for key in order}
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    topic: str
+    language: str
+    title: str
+    passages: list[str]
+
+
+def write_quick_data(documents: Path, folder: Path) -> list[str]:
+    """Make a tiny data folder of a folder of documents, so that the whole recipe can be tried in a minute.
+
+    What it teaches is little: documents of one sub-folder, which treat one topic, stand in for translations
+    of each other.
+
+    Sentences: an English document's passages with those of another language of the same sub-folder, in order;
+    words: their titles; query to passage: a title or first words to each passage, and a passage to the next.
+
+    Returns:
+        Files that were left out, each with the reason.
+
+    Raises:
+        DataError: there is no such folder, or it has no sub-folder with an English and another document.
+    """
+    if not documents.is_dir():
+        raise DataError(f"folder {documents} does not exist", hint="give a folder of documents, as samples/")
+    left_out: list[str] = []
+    read = list(_read_documents(documents, left_out))
+    lines: dict[str, list[tuple[str, str]]] = {}
+    for english in (document for document in read if document.language == PIVOT):
+        for other in read:
+            if other.topic == english.topic and other.language != PIVOT:
+                lines.setdefault(f"train/{other.language}.words", []).append((english.title, other.title))
+                lines.setdefault(f"train/{other.language}", []).extend(
+                    zip(english.passages, other.passages, strict=False)
+                )
+    if not lines:
+        raise DataError(
+            f"{documents} has no sub-folder with an English and another document to learn from",
+            hint="put documents on one topic into one sub-folder, .md or .txt in UTF-8",
+        )
+    for document in read:
+        pairs = [(document.title, passage) for passage in document.passages]
+        pairs += [(" ".join(a.split()[:6]), b) for a, b in pairwise(document.passages)]
+        lines.setdefault(f"asym/{document.language}-{document.language}", []).extend(pairs)
+    for stem, pairs in lines.items():
+        path = folder / f"{stem}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"documents\t{a}\t{b}\n" for a, b in pairs), encoding="utf-8")
+    return left_out
+
+
+def _read_documents(folder: Path, left_out: list[str]) -> Iterator[_Document]:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix not in _SUFFIXES:
+            left_out.append(f"{name}: not .md or .txt")
+            continue
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            left_out.append(f"{name}: not UTF-8")
+            continue
+        blocks = [" ".join(block.split()) for block in text.split("\n\n")]
+        passages = [block for block in blocks[1:] if len(block) >= _SHORTEST and not block.startswith("#")]
+        if passages:
+            title = blocks[0].lstrip("# ")
+            yield _Document(path.parent.as_posix(), detect(text).code, title, passages)
+        else:
+            left_out.append(f"{name}: no paragraphs")

@@ -1,14 +1,12 @@
 """Turn a data folder into token arrays on disk, once: clean, tokenise, store.
 
-Knows the corpus and the tokenizer. Must not know batches, losses or models. What it writes is a cache: any
-file can be deleted and is made again.
+What it writes is a cache: any file can be deleted and is made again.
 """
 
 from __future__ import annotations
 
-import random
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -17,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from lusifer.languages import CODES
-from lusifer.train.mini.corpus import PIVOT, TRANSLATED, Overlap, Pair, clean, read_tsv
-from lusifer.train.mini.tokenizer import train_tokenizer
+from lusifer.train.mini.corpus import PIVOT, Overlap, Pair, clean, list_sets
+from lusifer.train.run import Report, silent, written_aside
 
 _BLOCK = 20_000
 
@@ -68,67 +65,13 @@ class PairSet:
         return len(self.left)
 
 
-def sample_texts(folder: Path, *, per_language: int, seed: int) -> Iterator[str]:
-    """Yield a sample for the tokenizer, balanced over languages: sentences, words, passages.
-
-    English is met thirteen times as the other side, so each file gives a sixth as much of it.
-    """
-    for language in TRANSLATED:
-        for stem, share in ((language, 1.0), (f"{language}.words", 0.5)):
-            path = find_tsv(folder / "train", stem)
-            if path is None:
-                continue
-            pairs = list(read_tsv(path))
-            random.Random(f"{seed} {stem}").shuffle(pairs)
-            wanted = int(per_language * share)
-            yield from (pair.right for pair in pairs[:wanted])
-            yield from (pair.left for pair in pairs[: wanted // 6])
-        path = find_tsv(folder / "asym", f"{language}-{language}")
-        if path is not None:
-            yield from (pair.right for pair in islice(read_tsv(path), per_language // 10))
-
-
-def find_tsv(folder: Path, stem: str) -> Path | None:
-    """Return ``stem.tsv.xz`` or ``stem.tsv`` in a folder, None where neither exists."""
-    for suffix in (".tsv.xz", ".tsv"):
-        path = folder / f"{stem}{suffix}"
-        if path.is_file():
-            return path
-    return None
-
-
-def make_tokenizer(folder: Path, path: Path, *, vocabulary: int, per_language: int, seed: int) -> Tokenizer:
-    """Load the tokenizer at ``path``, or train it from the data folder and save it there."""
-    if not path.is_file():
-        texts = sample_texts(folder, per_language=per_language, seed=seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        train_tokenizer(texts, vocabulary=vocabulary).save(str(path))
-    return Tokenizer.from_file(str(path))
-
-
-def list_sets(folder: Path) -> dict[str, tuple[Path, str, bool]]:
-    """Map each pair set to its file, the language of its right side, and whether it is symmetric."""
-    sets: dict[str, tuple[Path, str, bool]] = {}
-    for language in TRANSLATED:
-        for stem in (language, f"{language}.words", f"{language}.names"):
-            path = find_tsv(folder / "train", stem)
-            if path is not None:
-                sets[stem] = (path, language, True)
-    for query in CODES:
-        for passage in CODES:
-            path = find_tsv(folder / "asym", f"{query}-{passage}")
-            if path is not None:
-                sets[f"asym.{query}-{passage}"] = (path, passage, False)
-    return sets
-
-
 def prepare(
     folder: Path,
     tokenizer: Tokenizer,
     cache: Path,
     *,
     max_tokens: int,
-    report: Callable[[str], None] = lambda _: None,
+    report: Report = silent,
 ) -> list[Path]:
     """Clean and tokenise every pair set of a data folder into ``cache``; return the files, one for each set.
 
@@ -149,12 +92,10 @@ def prepare(
         paths.append(path)
         if path.is_file():
             continue
-        pairs = leave_out_accents(clean(source, language, overlap, symmetric=symmetric), name)
+        pairs = drop_some_accents(clean(source, language, overlap, symmetric=symmetric), name)
         arrays = _tokenise(pairs, tokenizer, max_tokens)
-        partial = path.with_suffix(".partial.npz")
-        with partial.open("wb") as file:
+        with written_aside(path) as draft, draft.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
-        partial.rename(path)
         report(f"{name}: {len(arrays['left_keys']):,} pairs")
     return paths
 
@@ -190,13 +131,13 @@ def pivot_pairs(first: PairSet, second: PairSet) -> tuple[NDArray[np.int64], NDA
     return rows.astype(np.int64), others.astype(np.int64)
 
 
-def bare(text: str) -> str:
+def without_accents(text: str) -> str:
     """Return a text in Latin script without accents: ``đường`` becomes ``duong``."""
     letters = unicodedata.normalize("NFD", text.replace("đ", "d").replace("Đ", "D"))
     return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
-def leave_out_accents(pairs: Iterable[Pair], name: str) -> Iterator[Pair]:
+def drop_some_accents(pairs: Iterable[Pair], name: str) -> Iterator[Pair]:
     """Make some sides bare, chosen by their hash; ``name`` of the set tells the languages of both."""
     if name.startswith("asym."):
         left, _, right = name.removeprefix("asym.").partition("-")
@@ -205,10 +146,10 @@ def leave_out_accents(pairs: Iterable[Pair], name: str) -> Iterator[Pair]:
     left_share, right_share = (_BARE_SHARE.get(code, 0.0) * 1000 for code in (left, right))
     for pair in pairs:
         if pair.left_key % 1000 < left_share:
-            pair = replace(pair, left=bare(pair.left))
+            pair = replace(pair, left=without_accents(pair.left))
         # Of queries and passages not the same ones, so that bare ones meet whole ones.
         if pair.right_key // 1000 % 1000 < right_share:
-            pair = replace(pair, right=bare(pair.right))
+            pair = replace(pair, right=without_accents(pair.right))
         yield pair
 
 

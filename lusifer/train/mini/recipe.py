@@ -1,22 +1,19 @@
-"""The recipe of lusifer-mini: every number that decides its weights, read from one TOML file.
-
-Knows names and ranges. Must not know how any of it is carried out.
-"""
+"""The recipe of lusifer-mini: every number that decides its weights, read from one TOML file."""
 
 from __future__ import annotations
 
-import dataclasses
-import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lusifer.errors import ConfigError
+from pydantic import PositiveInt
+
+from lusifer.config import configuration
+from lusifer.train.run import SEED, Dropout, make_settings, read_toml
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class Recipe:
     """One training run.
 
@@ -58,15 +55,15 @@ class Recipe:
         checkpoint_minutes: time between checkpoints.
     """
 
-    seed: int = 20250101
-    vocabulary: int = 98_304
+    seed: int = SEED
+    vocabulary: PositiveInt = 98_304
     tokenizer_texts: int = 30_000
-    dimensions: int = 384
-    max_tokens: int = 128
-    steps: int = 10_000
-    batch_sentences: int = 2048
-    batch_words: int = 2048
-    batch_passages: int = 1024
+    dimensions: PositiveInt = 384
+    max_tokens: PositiveInt = 128
+    steps: PositiveInt = 10_000
+    batch_sentences: PositiveInt = 2048
+    batch_words: PositiveInt = 2048
+    batch_passages: PositiveInt = 1024
     share_sentences: float = 0.40
     share_words: float = 0.15
     share_pivot: float = 0.20
@@ -88,16 +85,9 @@ class Recipe:
     repeats: float = 0.85
     whitening: float = 0.35
     whitening_texts: int = 4000
-    token_dropout: float = 0.0
+    token_dropout: Dropout = 0.0
     initial_scale: float = 0.1
     checkpoint_minutes: float = 10.0
-
-    def __post_init__(self) -> None:
-        for name in ("vocabulary", "dimensions", "max_tokens", "steps", "batch_sentences"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"recipe: {name} must be at least 1, not {getattr(self, name)}")
-        if not 0 <= self.token_dropout < 1:
-            raise ConfigError(f"recipe: token_dropout must be in [0, 1), not {self.token_dropout}")
 
     @classmethod
     def read(cls, path: Path, **changes: Any) -> Recipe:
@@ -106,18 +96,6 @@ class Recipe:
         Raises:
             ConfigError: the file is missing, is not TOML, or has a name or value a recipe cannot have.
         """
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ConfigError(f"recipe {path} does not exist", hint=f"ready ones are in {RECIPES}") from None
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"recipe {path} is not TOML: {error}") from None
+        values = read_toml(path, examples=RECIPES)
         values |= {name: value for name, value in changes.items() if value is not None}
-        types = {field.name: type(field.default) for field in dataclasses.fields(cls)}
-        for name, value in values.items():
-            if name not in types:
-                raise ConfigError(f"recipe {path}: unknown name {name!r}", hint=f"known: {', '.join(types)}")
-            accepted = (int, float) if types[name] is float else (int,)
-            if not isinstance(value, accepted) or isinstance(value, bool):
-                raise ConfigError(f"recipe {path}: {name} must be {types[name].__name__}, not {value!r}")
-        return cls(**values)
+        return make_settings(cls, values, path)

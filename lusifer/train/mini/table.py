@@ -1,12 +1,11 @@
-"""Train a token table: mean of token vectors, contrastive loss, an Adam that touches only the rows it meets.
-
-Knows tensors. Must not know files, languages or tokenizers.
-"""
+"""Train a token table: sums of token vectors, an Adam for the rows it meets, a teacher's vectors."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,8 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from lusifer.errors import TrainingError
+from lusifer.train.losses import all_pairs_loss, teacher_loss
 from lusifer.train.mini.batches import Batch, Texts
-from lusifer.train.mini.teacher import TeacherVectors
+from lusifer.train.run import Report, silent, written_aside
+
+if TYPE_CHECKING:
+    from lusifer.sentence_transformers import SentenceTransformer
+
+
+_SHARD = 20_000
 
 
 class RowAdam:
@@ -56,116 +63,76 @@ def encode(rows: Tensor, ids: Tensor, starts: Tensor) -> Tensor:
     return functional.normalize(functional.embedding_bag(ids, rows, starts, mode="sum"), dim=1, eps=1e-6)
 
 
-class _AllPairs(torch.autograd.Function):
-    """InfoNCE over all pairs of 2n unit vectors with its gradient by hand.
+@dataclass(frozen=True, slots=True)
+class TeacherVectors:
+    """Unit vectors of texts, found by the hash of the normalised text.
 
-    Cosines are at most 1, so exp((cos - 1) / t) cannot overflow and one pass makes the weights E. E is
-    symmetric, so the gradient of both softmax directions is E @ [Z / sums, Z] rescaled: two matrix products
-    and no further pass over the 2n x 2n matrix, which is what the time goes to on a CPU.
+    Attributes:
+        keys: sorted, shape (texts,).
+        vectors: float16, shape (texts, d).
     """
 
-    @staticmethod
-    def forward(
-        context: Any,
-        vectors: Tensor,
-        same_rows: Tensor,
-        same_columns: Tensor,
-        temperature: float,
-        low: torch.dtype,
-    ) -> Tensor:
-        count = len(vectors)
-        half = count // 2
-        rounded = vectors.to(low)
-        weights = (rounded / temperature) @ rounded.T
-        weights.sub_(1 / temperature).exp_()
-        weights.diagonal().zero_()
-        weights[same_rows, same_columns] = 0
-        partner = torch.arange(count).roll(half)
-        positive = (vectors * vectors[partner]).sum(1) / temperature
-        # Positives are kept apart in full precision: their gradient is the small difference p - 1.
-        weights[torch.arange(count), partner] = 0
-        own = (positive - 1 / temperature).exp()
-        sums = (weights.sum(1, dtype=torch.float32) + own).clamp_min(1e-30)
-        context.save_for_backward(vectors, weights, sums, own, partner)
-        context.temperature = temperature
-        return (sums.log() + 1 / temperature - positive).mean()
+    keys: NDArray[np.int64]
+    vectors: NDArray[np.float16]
 
-    @staticmethod
-    def backward(context: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
-        vectors, weights, sums, own, partner = context.saved_tensors
-        scaled = torch.cat([vectors / sums[:, None], vectors], 1).to(weights.dtype)
-        product = (weights @ scaled).float()
-        width = vectors.shape[1]
-        pull = own / sums - 1
-        gradient = product[:, :width] + product[:, width:] / sums[:, None]
-        gradient += (pull + pull[partner])[:, None] * vectors[partner]
-        return gradient * (outputs[0] / (len(vectors) * context.temperature)), None, None, None, None
+    @property
+    def width(self) -> int:
+        """Dimensions of a vector."""
+        return int(self.vectors.shape[1])
+
+    def find(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return which of the given texts the teacher knows (rows) and their vectors (rows, d)."""
+        if len(self.keys) == 0:
+            return np.empty(0, np.int64), np.empty((0, self.width), np.float32)
+        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        rows = np.flatnonzero(self.keys[places] == keys)
+        return rows, self.vectors[places[rows]].astype(np.float32)
 
 
-def contrastive_loss(
-    left: Tensor,
-    right: Tensor,
-    left_keys: NDArray[np.int64],
-    right_keys: NDArray[np.int64],
-    *,
-    temperature: float,
-    low: torch.dtype = torch.bfloat16,
-) -> Tensor:
-    """Return the in-batch contrastive loss (InfoNCE) over both sides together, a scalar.
-
-    Each text has one positive, its partner, and as negatives every other text of the batch, those of its own
-    side too: they teach that a translation is nearer than another text in one's own language, which keeps a
-    mixed pool from being ranked by language.
+def teach(model: Path, texts: dict[int, str], cache: Path, *, report: Report = silent) -> TeacherVectors:
+    """Embed texts with the teacher, shard by shard; shards already in ``cache`` are kept.
 
     Args:
-        left: unit vectors, shape (n, d); row i belongs to row i of ``right``.
-        right: unit vectors, shape (n, d).
-        left_keys: identities of the left texts, shape (n,); pairs that share a text are no negatives.
-        right_keys: identities of the right texts, shape (n,).
-        temperature: cosines are divided by it.
-        low: type of the large matrix; its rounding is far below the noise of a batch.
+        model: a sentence-transformers folder.
+        texts: by the hash of each.
+        cache: folder of the shards.
+        report: called with one line for each shard.
+
+    Raises:
+        DataError: the folder holds no model that can be read.
+        TrainingError: there is no text.
     """
-    rows, columns = _same_texts(left_keys, right_keys)
-    loss: Tensor = _AllPairs.apply(  # type: ignore[no-untyped-call]
-        torch.cat([left, right]), rows, columns, temperature, low
-    )
-    return loss
+    cache.mkdir(parents=True, exist_ok=True)
+    keys = list(texts)
+    teacher = None
+    for number, start in enumerate(range(0, len(keys), _SHARD)):
+        path = cache / f"{number:05}.npz"
+        if path.is_file():
+            continue
+        teacher = teacher or _open(model)
+        part = keys[start : start + _SHARD]
+        vectors = teacher.embed_documents([texts[key] for key in part]).astype(np.float16)
+        with written_aside(path) as draft, draft.open("wb") as file:
+            np.savez(file, keys=np.array(part, np.int64), vectors=vectors)
+        report(f"teacher: {min(start + _SHARD, len(keys)):,} of {len(keys):,} texts")
+    return load_vectors(cache)
 
 
-def teacher_loss(
-    left: Tensor, right: Tensor, rows: NDArray[np.int64], vectors: NDArray[np.float32]
-) -> Tensor:
-    """Return the mean distance 1 - cos of some rows of both sides from a teacher's vectors, a scalar.
+def _open(folder: Path) -> SentenceTransformer:
+    from lusifer.sentence_transformers import SentenceTransformer
 
-    Both a text and its translation are drawn to the teacher's vector of the English one (multilingual
-    knowledge distillation, Reimers & Gurevych 2020).
-
-    Args:
-        left: unit vectors, shape (n, d).
-        right: unit vectors, shape (n, d).
-        rows: which rows the teacher knows, shape (m,).
-        vectors: its unit vectors of them, shape (m, d).
-    """
-    if len(rows) == 0:
-        return left.new_zeros(())
-    known, target = torch.from_numpy(rows), torch.from_numpy(vectors)
-    cosines = (left[known] * target).sum(1) + (right[known] * target).sum(1)
-    return (2 - cosines).mean() * (len(rows) / len(left))
+    return SentenceTransformer(folder, dtype=torch.bfloat16, longest=128, batch=256)
 
 
-def _same_texts(left: NDArray[np.int64], right: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Return the places (row, column) of the 2n x 2n matrix whose pairs share a text, both sides crossed."""
-    count = len(left)
-    places: set[tuple[int, int]] = set()
-    for keys in (left, right):
-        order = np.argsort(keys, kind="stable")
-        bounds = np.flatnonzero(np.diff(keys[order])) + 1
-        for group in np.split(order, bounds):
-            if len(group) > 1:
-                places.update((int(a), int(b)) for a in group for b in group if a != b)
-    rows = [a + x for a, _ in places for x in (0, 0, count, count)]
-    columns = [b + x for _, b in places for x in (0, count, 0, count)]
-    return torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)
+def load_vectors(cache: Path) -> TeacherVectors:
+    """Read every shard of a cache folder."""
+    shards = [np.load(path) for path in sorted(cache.glob("*.npz"))]
+    if not shards:
+        raise TrainingError(f"no teacher vectors in {cache}", hint="compute them first")
+    keys = np.concatenate([shard["keys"] for shard in shards])
+    vectors = np.concatenate([shard["vectors"] for shard in shards])
+    order = np.argsort(keys)
+    return TeacherVectors(keys[order], vectors[order])
 
 
 class TableTrainer:
@@ -211,7 +178,7 @@ class TableTrainer:
         weights = self.table[rows].requires_grad_()
         left = encode(weights, *_bags(inverse[:split], batch.left))
         right = encode(weights, *_bags(inverse[split:], batch.right))
-        loss = contrastive_loss(left, right, batch.left.keys, batch.right.keys, temperature=temperature)
+        loss = all_pairs_loss(left, right, batch.left.keys, batch.right.keys, temperature=temperature)
         total = loss
         if teacher is not None:
             total = loss + teacher_weight * teacher_loss(left, right, *teacher.find(batch.left.keys))

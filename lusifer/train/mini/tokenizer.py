@@ -1,27 +1,21 @@
-"""Train the Unigram tokenizer of lusifer-mini and say how it normalises text.
-
-Takes strings, gives a ``tokenizers.Tokenizer``. Must not know models or losses.
-"""
+"""The Unigram tokenizer of lusifer-mini: how it normalises text, and its training."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import Unigram
 
-from lusifer.errors import TrainingError
+from common.languages import OPTIONAL_MARKS, SPELLINGS, ZEROS
+from lusifer.errors import TrainingError, needs_extra
+from lusifer.train.mini.corpus import TRANSLATED, find_tsv, read_tsv
 
 PAD, UNK = "<pad>", "<unk>"
-
-#: Marks that writers leave out or add at will: Arabic vowel signs and tatweel, the Hindi nukta, joiners,
-#: soft hyphens and direction marks.
-_OPTIONAL_MARKS = "[\u0610-\u061a\u0640\u064b-\u065f\u0670\u093c\u200d-\u200f\u00ad\u2060\ufeff]"
-
-
-#: Where the digits of the 14 languages' scripts begin: Arabic, Persian, Devanagari, Bengali, Telugu.
-_ZEROS = "\u0660\u06f0\u0966\u09e6\u0c66"
 
 
 def build_normalizer() -> normalizers.Normalizer:
@@ -35,21 +29,17 @@ def build_normalizer() -> normalizers.Normalizer:
         [
             normalizers.NFKC(),
             normalizers.Lowercase(),
-            normalizers.Replace(Regex(_OPTIONAL_MARKS), ""),
+            normalizers.Replace(Regex(f"[{OPTIONAL_MARKS}\u200d-\u200f\u00ad\u2060\ufeff]"), ""),
             normalizers.Replace("\u200c", " "),
-            normalizers.Replace(Regex("[أإآٱ]"), "ا"),
-            normalizers.Replace(Regex("[يى]"), "ی"),
-            normalizers.Replace("ك", "ک"),
-            normalizers.Replace("ة", "ه"),
-            normalizers.Replace("ё", "е"),
-            *(
-                normalizers.Replace(
-                    Regex(f"[{''.join(chr(ord(zero) + digit) for zero in _ZEROS)}]"), str(digit)
-                )
-                for digit in range(10)
-            ),
+            *(_replace(spelling.swapped, spelling.tokenizer) for spelling in SPELLINGS if spelling.swapped),
+            *(_replace("".join(chr(ord(zero) + digit) for zero in ZEROS), str(digit)) for digit in range(10)),
         ]
     )
+
+
+def _replace(letters: str, target: str) -> normalizers.Normalizer:
+    others = letters.replace(target, "")
+    return normalizers.Replace(others if len(others) == 1 else Regex(f"[{others}]"), target)
 
 
 def build_pre_tokenizer() -> pre_tokenizers.PreTokenizer:
@@ -77,12 +67,8 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary: int, threads: int = 2) 
     Raises:
         TrainingError: the sample is too small for the vocabulary asked for.
     """
-    try:
+    with needs_extra("train", "training a tokenizer"):
         import sentencepiece
-    except ImportError as error:
-        raise TrainingError(
-            "sentencepiece is not installed", hint="install the extra: pip install 'lusifer-search[train]'"
-        ) from error
     normalizer, splitter = build_normalizer(), build_pre_tokenizer()
     words = (
         " ".join(
@@ -131,3 +117,32 @@ def _convert(
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = splitter
     return tokenizer
+
+
+def make_tokenizer(folder: Path, path: Path, *, vocabulary: int, per_language: int, seed: int) -> Tokenizer:
+    """Load the tokenizer at ``path``, or train it from the data folder and save it there."""
+    if not path.is_file():
+        texts = _sample_texts(folder, per_language=per_language, seed=seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        train_tokenizer(texts, vocabulary=vocabulary).save(str(path))
+    return Tokenizer.from_file(str(path))
+
+
+def _sample_texts(folder: Path, *, per_language: int, seed: int) -> Iterator[str]:
+    """Yield a sample for the tokenizer, balanced over languages: sentences, words, passages.
+
+    English is met thirteen times as the other side, so each file gives a sixth as much of it.
+    """
+    for language in TRANSLATED:
+        for stem, share in ((language, 1.0), (f"{language}.words", 0.5)):
+            path = find_tsv(folder / "train", stem)
+            if path is None:
+                continue
+            pairs = list(read_tsv(path))
+            random.Random(f"{seed} {stem}").shuffle(pairs)
+            wanted = int(per_language * share)
+            yield from (pair.right for pair in pairs[:wanted])
+            yield from (pair.left for pair in pairs[: wanted // 6])
+        path = find_tsv(folder / "asym", f"{language}-{language}")
+        if path is not None:
+            yield from (pair.right for pair in islice(read_tsv(path), per_language // 10))

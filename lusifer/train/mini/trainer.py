@@ -1,16 +1,10 @@
-"""Make a tiny data folder out of a folder of documents, so that the whole recipe can be tried in a minute.
-
-The layout is that of a real one. What it teaches is little: documents of one sub-folder, which treat one
-topic, stand in for translations of each other. Must not know tokenizers or training.
-"""
+"""Train lusifer-mini from a folder of parallel text: tokenizer, token arrays, table, model folder."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from itertools import islice, pairwise
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +14,17 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from lusifer.detection import detect
+from lusifer.checkpoints.own import write_static
+from lusifer.config import EncoderConfig, LanguageModelConfig, ModelConfig
+from lusifer.embedder import DEFAULT_MODEL
 from lusifer.errors import ConfigError, DataError, TrainingError
 from lusifer.train.mini.batches import Sampler, sample_sides
-from lusifer.train.mini.corpus import PIVOT
-from lusifer.train.mini.export import weigh_tokens, whitening
-from lusifer.train.mini.prepare import count_tokens, list_sets, make_tokenizer, prepare
+from lusifer.train.mini.corpus import english_texts, list_sets
+from lusifer.train.mini.prepare import count_tokens, prepare
 from lusifer.train.mini.recipe import Recipe
-from lusifer.train.mini.table import TableTrainer, encode
-from lusifer.train.mini.teacher import TeacherVectors, english_texts, teach
-
-# Train lusifer-mini from a folder of parallel text: tokenizer, token arrays, table, checkpoints.
-
-
-Report = Callable[[str], None]
+from lusifer.train.mini.table import TableTrainer, TeacherVectors, encode, teach
+from lusifer.train.mini.tokenizer import make_tokenizer
+from lusifer.train.run import Report, RunFolder, learning_rate, written_aside
 
 _SPEAK_EVERY = 200
 
@@ -63,8 +54,8 @@ def train_mini(
             f"{data} holds no training text",
             hint="it needs files such as train/fr.tsv.xz (source, English, French)",
         )
-    run.mkdir(parents=True, exist_ok=True)
-    _keep_recipe(run / "recipe.json", recipe)
+    folder = RunFolder(run)
+    folder.begin(asdict(recipe), "recipe.json")
     report("tokenizer")
     tokenizer = make_tokenizer(
         data,
@@ -89,27 +80,19 @@ def train_mini(
                 f"the teacher in {teacher} has {vectors.width} dimensions, the recipe {recipe.dimensions}",
                 hint="make dimensions in the recipe the teacher's",
             )
-    _train(trainer, caches, run, recipe, vectors, report)
+    _train(trainer, caches, folder, recipe, vectors, report)
     return _finish(trainer.table, caches, recipe), tokenizer
-
-
-def learning_rate(step: int, recipe: Recipe) -> float:
-    """Return the rate at a step: a linear rise over the warm-up, then a linear fall to zero."""
-    warm = max(1, int(recipe.warmup * recipe.steps))
-    if step < warm:
-        return recipe.learning_rate * (step + 1) / warm
-    return recipe.learning_rate * max(0.0, (recipe.steps - step) / max(1, recipe.steps - warm))
 
 
 def _train(
     trainer: TableTrainer,
     caches: list[Path],
-    run: Path,
+    run: RunFolder,
     recipe: Recipe,
     teacher: TeacherVectors | None,
     report: Report,
 ) -> None:
-    checkpoint = run / "checkpoint.safetensors"
+    checkpoint = run.path / "checkpoint.safetensors"
     if checkpoint.is_file():
         trainer.load_state(load_file(checkpoint))
         report(f"going on from step {trainer.optimiser.steps:,}")
@@ -119,31 +102,37 @@ def _train(
     saved = began = time.monotonic()
     losses: dict[str, list[float]] = {}
     pairs = 0
-    with (run / "log.jsonl").open("a", encoding="utf-8") as log:
-        for step, batch in enumerate(islice(sampler, max(0, recipe.steps - start)), start):
-            passages = batch.kind == "passages"
-            loss = trainer.step(
-                batch,
-                rate=learning_rate(step, recipe),
-                temperature=recipe.temperature_passages if passages else recipe.temperature,
-                teacher=teacher if batch.kind in ("sentences", "words") else None,
-                teacher_weight=recipe.teacher_weight,
-            )
-            if not np.isfinite(loss):
-                raise TrainingError(f"the loss is {loss} at step {step}", hint="lower learning_rate")
-            losses.setdefault(batch.kind, []).append(loss)
-            pairs += len(batch.left.keys)
-            if (step + 1) % _SPEAK_EVERY == 0 or step + 1 == recipe.steps:
-                row = {kind: round(float(np.mean(values)), 4) for kind, values in sorted(losses.items())}
-                rate = pairs / (time.monotonic() - began)
-                log.write(json.dumps({"step": step + 1, "pairs_per_second": round(rate), **row}) + "\n")
-                log.flush()
-                report(f"step {step + 1:,}/{recipe.steps:,}  {rate:,.0f} pairs/s  {row}")
-                losses.clear()
-            if time.monotonic() - saved > recipe.checkpoint_minutes * 60:
-                _save(trainer, checkpoint)
-                saved = time.monotonic()
+    run.resume_log(start)
+    for step, batch in enumerate(islice(sampler, max(0, recipe.steps - start)), start):
+        passages = batch.kind == "passages"
+        loss = trainer.step(
+            batch,
+            rate=learning_rate(
+                step, recipe.steps, peak=recipe.learning_rate, warmup=recipe.warmup, fall="linear"
+            ),
+            temperature=recipe.temperature_passages if passages else recipe.temperature,
+            teacher=teacher if batch.kind in ("sentences", "words") else None,
+            teacher_weight=recipe.teacher_weight,
+        )
+        if not np.isfinite(loss):
+            raise TrainingError(f"the loss is {loss} at step {step}", hint="lower learning_rate")
+        losses.setdefault(batch.kind, []).append(loss)
+        pairs += len(batch.left.keys)
+        if (step + 1) % _SPEAK_EVERY == 0 or step + 1 == recipe.steps:
+            row = {kind: round(float(np.mean(values)), 4) for kind, values in sorted(losses.items())}
+            speed = pairs / (time.monotonic() - began)
+            run.log({"step": step + 1, "pairs_per_second": round(speed), **row})
+            report(f"step {step + 1:,}/{recipe.steps:,}  {speed:,.0f} pairs/s  {row}")
+            losses.clear()
+        if time.monotonic() - saved > recipe.checkpoint_minutes * 60:
+            _save(trainer, checkpoint)
+            saved = time.monotonic()
     _save(trainer, checkpoint)
+
+
+def _save(trainer: TableTrainer, path: Path) -> None:
+    with written_aside(path) as draft:
+        save_file({name: value.contiguous() for name, value in trainer.state().items()}, draft)
 
 
 def _finish(table: Tensor, caches: list[Path], recipe: Recipe) -> NDArray[np.float32]:
@@ -158,98 +147,70 @@ def _finish(table: Tensor, caches: list[Path], recipe: Recipe) -> NDArray[np.flo
     return weighed @ whitening(vectors.numpy(), recipe.whitening)
 
 
-def _save(trainer: TableTrainer, path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    save_file({name: value.contiguous() for name, value in trainer.state().items()}, partial)
-    partial.rename(path)
+def weigh_tokens(table: NDArray[np.float32], counts: NDArray[np.int64], prior: float) -> NDArray[np.float32]:
+    """Scale each row by a / (a + p), p the share of its token in running text (SIF, Arora et al. 2017).
+
+    The training text is short of natural questions, so the table learns too little that "what", "should" and
+    "if" say nothing about the subject; this tells it. Common words matter to tell translations apart, so a
+    small ``a`` finds more passages and matches fewer sentences.
+
+    Args:
+        table: shape (vocabulary, dimensions).
+        counts: of each token, shape (vocabulary,).
+        prior: the a of the formula; 0 leaves the table as it is.
+    """
+    if prior == 0:
+        return table
+    share = counts / max(1, int(counts.sum()))
+    factor = (prior / (prior + share)).astype(np.float32)
+    return table * factor[:, None]
 
 
-def _keep_recipe(path: Path, recipe: Recipe) -> None:
-    if not path.is_file():
-        path.write_text(json.dumps(asdict(recipe), indent=1) + "\n", encoding="utf-8")
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    changed = sorted(name for name, value in asdict(recipe).items() if before.get(name) != value)
-    if changed:
-        raise TrainingError(
-            f"the run in {path.parent} was begun with another recipe ({', '.join(changed)} differ)",
-            hint="give another --run folder, or delete this one to begin anew",
-        )
+def whitening(vectors: NDArray[np.float32], power: float) -> NDArray[np.float32]:
+    """Return the linear map C^-power of the space in which ``vectors`` have the second moments C.
 
+    The training text leans to computing, so a few directions that tell its texts apart take most of the
+    variance and are of no use for other subjects. Evening the directions out over words of general language
+    (half-way: 0.5 is full whitening, Su et al. 2021) lets every direction count. The map is the model's
+    connector, a linear layer, and folds into the table.
 
-def set_threads(threads: int | None) -> None:
-    """Limit the threads of the tensor library; None leaves its choice."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-
-
-_SUFFIXES = (".md", ".txt")
-_SHORTEST = 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Document:
-    topic: str
-    language: str
-    title: str
-    passages: list[str]
-
-
-def write_quick_data(documents: Path, folder: Path) -> list[str]:
-    """Write ``train/`` and ``asym/`` under ``folder`` from the Markdown and text files of ``documents``.
-
-    Sentences: an English document's passages with those of another language of the same sub-folder, in order;
-    words: their titles; query to passage: a title or first words to each passage, and a passage to the next.
+    Args:
+        vectors: unit vectors, shape (n, d), n well above d.
+        power: of the eigenvalues; 0 is the identity.
 
     Returns:
-        Files that were left out, each with the reason.
-
-    Raises:
-        DataError: there is no such folder, or it has no sub-folder with an English and another document.
+        Symmetric, shape (d, d).
     """
-    if not documents.is_dir():
-        raise DataError(f"folder {documents} does not exist", hint="give a folder of documents, as samples/")
-    left_out: list[str] = []
-    read = list(_read(documents, left_out))
-    lines: dict[str, list[tuple[str, str]]] = {}
-    for english in (document for document in read if document.language == PIVOT):
-        for other in read:
-            if other.topic == english.topic and other.language != PIVOT:
-                lines.setdefault(f"train/{other.language}.words", []).append((english.title, other.title))
-                lines.setdefault(f"train/{other.language}", []).extend(
-                    zip(english.passages, other.passages, strict=False)
-                )
-    if not lines:
-        raise DataError(
-            f"{documents} has no sub-folder with an English and another document to learn from",
-            hint="put documents on one topic into one sub-folder, .md or .txt in UTF-8",
-        )
-    for document in read:
-        pairs = [(document.title, passage) for passage in document.passages]
-        pairs += [(" ".join(a.split()[:6]), b) for a, b in pairwise(document.passages)]
-        lines.setdefault(f"asym/{document.language}-{document.language}", []).extend(pairs)
-    for stem, pairs in lines.items():
-        path = folder / f"{stem}.tsv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"documents\t{a}\t{b}\n" for a, b in pairs), encoding="utf-8")
-    return left_out
+    moments = vectors.T.astype(np.float64) @ vectors / len(vectors)
+    values, directions = np.linalg.eigh(moments)
+    values = np.maximum(values, values[-1] * 1e-4) / values[-1]
+    even: NDArray[np.float64] = (directions * values**-power) @ directions.T
+    return even.astype(np.float32)
 
 
-def _read(folder: Path, left_out: list[str]) -> Iterator[_Document]:
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if path.suffix not in _SUFFIXES:
-            left_out.append(f"{name}: not .md or .txt")
-            continue
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            left_out.append(f"{name}: not UTF-8")
-            continue
-        blocks = [" ".join(block.split()) for block in text.split("\n\n")]
-        passages = [block for block in blocks[1:] if len(block) >= _SHORTEST and not block.startswith("#")]
-        if passages:
-            title = blocks[0].lstrip("# ")
-            yield _Document(path.parent.as_posix(), detect(text).code, title, passages)
-        else:
-            left_out.append(f"{name}: no paragraphs")
+def export_mini(
+    table: NDArray[np.float32],
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    repeats: float = 1.0,
+    max_tokens: int = 2048,
+) -> None:
+    """Write the per-token pipeline, folded: token table, identity connector, a language model of no layers.
+
+    Args:
+        table: float32, shape (vocabulary, dimensions); stored as int8 with one factor per row.
+        tokenizer: its ids are the table's rows.
+        folder: made if missing.
+        repeats: see ``ModelConfig``.
+        max_tokens: texts are cut there when they are embedded; a sum of tokens has no limit of its own.
+    """
+    vocabulary, dimensions = table.shape
+    config = ModelConfig(
+        name=DEFAULT_MODEL,
+        encoder=EncoderConfig("token_table", vocabulary, dimensions),
+        language_model=LanguageModelConfig(dimensions),
+        repeats=repeats,
+        max_tokens=max_tokens,
+    )
+    write_static(folder, table, tokenizer, config, quantise="int8")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic.dataclasses import dataclass
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from lusifer.train.settings import SEED, STRICT, AtLeastOne, NotNegative, Share, make_settings, read_toml
+from lusifer.config import configuration
+from lusifer.train.run import SEED, Share, make_settings, read_toml
 
 RECIPES = Path(__file__).parent / "recipes"
 
 
-@dataclass(frozen=True, slots=True, config=STRICT)
+@configuration
 class SmallRecipe:
     """One training run.
 
@@ -54,38 +55,38 @@ class SmallRecipe:
     """
 
     seed: int = SEED
-    vocabulary: AtLeastOne = 90_000
-    steps: AtLeastOne = 4_000
-    learning_rate: NotNegative = 5e-5
+    vocabulary: PositiveInt = 90_000
+    steps: PositiveInt = 4_000
+    learning_rate: NonNegativeFloat = 5e-5
     warmup: Share = 0.03
     pattern: str = "skspsmkspskusmkp"
-    temperature: NotNegative = 0.03
-    temperature_scores: NotNegative = 0.02
-    table: NotNegative = 0.3
-    batch_sentences: AtLeastOne = 72
-    batch_passages: AtLeastOne = 14
-    batch_asked: AtLeastOne = 16
-    batch_questions: AtLeastOne = 32
-    tokens_sentence: AtLeastOne = 96
-    tokens_passage: AtLeastOne = 256
-    tokens_question: AtLeastOne = 48
-    tokens_answer: AtLeastOne = 176
-    sentences: AtLeastOne = 15_000
-    per_wide_source: AtLeastOne = 3_500
-    per_narrow_source: AtLeastOne = 450
-    shortest: AtLeastOne = 10
-    short: AtLeastOne = 25
-    longest: AtLeastOne = 300
-    parallel_questions: int = 3_500
-    words: int = 1_000
-    passages: AtLeastOne = 2_400
-    passage_shortest: AtLeastOne = 200
-    passage_longest: AtLeastOne = 900
-    stories: int = 160
-    per_question_source: AtLeastOne = 5_000
-    per_heading_source: AtLeastOne = 350
-    calibration_texts: AtLeastOne = 34
-    checkpoint_minutes: NotNegative = 7.0
+    temperature: NonNegativeFloat = 0.03
+    temperature_scores: NonNegativeFloat = 0.02
+    table: NonNegativeFloat = 0.3
+    batch_sentences: PositiveInt = 72
+    batch_passages: PositiveInt = 14
+    batch_asked: PositiveInt = 16
+    batch_questions: PositiveInt = 32
+    tokens_sentence: PositiveInt = 96
+    tokens_passage: PositiveInt = 256
+    tokens_question: PositiveInt = 48
+    tokens_answer: PositiveInt = 176
+    sentences: PositiveInt = 15_000
+    per_wide_source: PositiveInt = 3_500
+    per_narrow_source: PositiveInt = 450
+    shortest: PositiveInt = 10
+    short: PositiveInt = 25
+    longest: PositiveInt = 300
+    parallel_questions: NonNegativeInt = 3_500
+    words: NonNegativeInt = 1_000
+    passages: PositiveInt = 2_400
+    passage_shortest: PositiveInt = 200
+    passage_longest: PositiveInt = 900
+    stories: NonNegativeInt = 160
+    per_question_source: PositiveInt = 5_000
+    per_heading_source: PositiveInt = 350
+    calibration_texts: PositiveInt = 34
+    checkpoint_minutes: NonNegativeFloat = 7.0
 
     @classmethod
     def read(cls, path: Path, **changes: object) -> SmallRecipe:

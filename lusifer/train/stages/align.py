@@ -1,11 +1,7 @@
-"""Stage 1: train encoder and connector so that a frozen language model can read them.
-
-Must not know optimisers, logs or checkpoints.
-"""
+"""Stage 1: train encoder and connector so that a frozen language model can read them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +9,10 @@ import torch
 from torch import nn
 from transformers import MistralModel
 
-from lusifer.checkpoints.hub import backbone_file
-from lusifer.checkpoints.own import TOKENIZER
+from lusifer.checkpoints.own import TOKENIZER, backbone_file
 from lusifer.errors import ConfigError
 from lusifer.tokenization import load_tokenizer
+from lusifer.train.run import Report, seed_all
 from lusifer.train.stages.collate import (
     AlignmentModel,
     SourceTokens,
@@ -27,28 +23,14 @@ from lusifer.train.stages.collate import (
 )
 from lusifer.train.stages.data import Examples, Record
 from lusifer.train.stages.distributed import Processes, set_synchronised
-from lusifer.train.stages.model import Built, build, set_modes
+from lusifer.train.stages.model import Built, set_modes
 from lusifer.train.stages.settings import AlignConfig, Task
-from lusifer.train.stages.trainer import check_batch, run_stage, seed_all
+from lusifer.train.stages.trainer import run_stage
 
 
-def align(config: AlignConfig, report: Callable[[str], None]) -> Path:
-    """Run stage 1, or go on with it; return the folder of the model.
-
-    Raises:
-        ConfigError: the settings do not fit each other, the machine or the models.
-        DataError: a data file cannot be read; names file and line.
-        CheckpointError: a model or checkpoint cannot be read or written.
-        TrainingError: the run cannot go on.
-    """
-    processes = Processes(config)
-    check_batch(config, processes)
-    examples = Examples(config, _useless, together=False)
-    built = build(config, head=True)
-    stage = AlignStage(config, built, examples, processes)
-    if processes.main:
-        report(f"{len(examples):,} examples, {stage.steps:,} steps on {processes.count} x {processes.device}")
-    return run_stage(config, stage, built, processes, report)
+def align(config: AlignConfig, report: Report) -> Path:
+    """Run stage 1, or go on with it; return the folder of the model. Raises what ``run_stage`` does."""
+    return run_stage(config, AlignStage, _useless, report, together=False, head=True)
 
 
 def _useless(record: Record, task: Task) -> str | None:

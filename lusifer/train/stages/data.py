@@ -1,6 +1,7 @@
-"""The data of a run: all its files as one numbered list, and which of them each step takes.
+"""Training data of the stages: JSON Lines files, checked line by line, and which records each step takes.
 
-Must not know tensors or models.
+The files of a run are one numbered list. Which records a step takes is a pure function of the seed, the same
+on every process and after a restart; a record is read from its file only then.
 """
 
 from __future__ import annotations
@@ -19,73 +20,7 @@ from numpy.typing import NDArray
 from lusifer.errors import DataError
 from lusifer.train.stages.settings import DataSettings, StageConfig, Task
 
-# Which examples make which step: a pure function of the seed, the same on every process and after a restart.
-
-
 Rows = NDArray[np.int64]
-
-
-class Plan:
-    """Batches of an epoch after epoch, each epoch in a new order.
-
-    Args:
-        groups: for each file, the cluster of each of its records; records are numbered through all files.
-        batch: examples in a step.
-        seed: of the order.
-        together: batches of one file where possible, clusters side by side (the authors'
-            ClusteringDataSampler); what is left over of the files makes mixed batches. False mixes all.
-
-    Attributes:
-        steps_per_epoch: full batches of an epoch; the few records left over differ each time.
-
-    Raises:
-        DataError: there are fewer records than a batch takes.
-    """
-
-    def __init__(self, groups: Sequence[Rows], batch: int, seed: int, *, together: bool) -> None:
-        self._groups, self._batch, self._seed, self._together = list(groups), batch, seed, together
-        total = sum(map(len, groups))
-        self.steps_per_epoch = total // batch
-        if not self.steps_per_epoch:
-            raise DataError(
-                f"the data holds {total} records, a batch takes {batch}",
-                hint="give more data, or a smaller optimiser.batch",
-            )
-        self._epoch = -1
-        self._order: Rows = np.empty((0, batch), np.int64)
-
-    def __getitem__(self, step: int) -> Rows:
-        """Return the numbers of a step's examples, ``(batch,)``."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            rng = np.random.default_rng([self._seed, epoch])
-            self._epoch, self._order = epoch, self._arrange(rng)
-        row: Rows = self._order[place]
-        return row
-
-    def _arrange(self, rng: np.random.Generator) -> Rows:
-        full: list[Rows] = []
-        rest: list[Rows] = []
-        first = 0
-        for clusters in self._groups:
-            rows = first + rng.permutation(len(clusters))
-            if self._together:
-                shuffled = rng.permutation(int(clusters.max()) + 1)
-                rows = rows[np.argsort(shuffled[clusters[rows - first]], kind="stable")]
-                whole = len(rows) // self._batch * self._batch
-                full.append(rows[:whole])
-                rest.append(rows[whole:])
-            else:
-                rest.append(rows)
-            first += len(clusters)
-        mixed = rng.permutation(np.concatenate(rest))
-        full.append(mixed[: len(mixed) // self._batch * self._batch])
-        batches = np.concatenate(full).reshape(-1, self._batch)
-        return rng.permutation(batches)
-
-
-# Training examples from JSON Lines files: checked line by line, then read one at a time.
-
 
 FIELDS = ("query", "text", "positive", "negative", "instruction", "cluster", "in_batch_negatives")
 
@@ -191,11 +126,11 @@ class RecordFile:
         for start, number, line in _lines(path):
             try:
                 record = parse_record(line)
+                wrong = check(record)
             except ValueError as error:
-                raise DataError(f"{path}, line {number}: {error}", hint="mend or remove the line") from None
-            wrong = check(record)
+                wrong = str(error)
             if wrong is not None:
-                raise DataError(f"{path}, line {number}: {wrong}", hint="mend or remove the line")
+                raise DataError(f"{path}, line {number}: {wrong}", hint="correct or remove the line")
             starts.append(start)
             clusters.append(known.setdefault(record.cluster, len(known)))
             if len(starts) == limit:
@@ -233,6 +168,66 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
         raise DataError(f"{path} cannot be read: {error.strerror}", hint="check the path") from error
 
 
+class Plan:
+    """Batches of records, epoch after epoch, each epoch in a new order.
+
+    Args:
+        groups: for each file, the cluster of each of its records; records are numbered through all files.
+        batch: examples in a step.
+        seed: of the order.
+        together: batches of one file where possible, clusters side by side (the authors'
+            ClusteringDataSampler); what is left over of the files makes mixed batches. False mixes all.
+
+    Attributes:
+        steps_per_epoch: full batches of an epoch; the few records left over differ each time.
+
+    Raises:
+        DataError: there are fewer records than a batch takes.
+    """
+
+    def __init__(self, groups: Sequence[Rows], batch: int, seed: int, *, together: bool) -> None:
+        self._groups, self._batch, self._seed, self._together = list(groups), batch, seed, together
+        total = sum(map(len, groups))
+        self.steps_per_epoch = total // batch
+        if not self.steps_per_epoch:
+            raise DataError(
+                f"the data holds {total} records, a batch takes {batch}",
+                hint="give more data, or a smaller optimiser.batch",
+            )
+        self._epoch = -1
+        self._order: Rows = np.empty((0, batch), np.int64)
+
+    def __getitem__(self, step: int) -> Rows:
+        """Return the numbers of a step's examples, ``(batch,)``."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            rng = np.random.default_rng([self._seed, epoch])
+            self._epoch, self._order = epoch, self._arrange(rng)
+        row: Rows = self._order[place]
+        return row
+
+    def _arrange(self, rng: np.random.Generator) -> Rows:
+        full: list[Rows] = []
+        rest: list[Rows] = []
+        first = 0
+        for clusters in self._groups:
+            rows = first + rng.permutation(len(clusters))
+            if self._together:
+                shuffled = rng.permutation(int(clusters.max()) + 1)
+                rows = rows[np.argsort(shuffled[clusters[rows - first]], kind="stable")]
+                whole = len(rows) // self._batch * self._batch
+                full.append(rows[:whole])
+                rest.append(rows[whole:])
+            else:
+                rest.append(rows)
+            first += len(clusters)
+        mixed = rng.permutation(np.concatenate(rest))
+        full.append(mixed[: len(mixed) // self._batch * self._batch])
+        batches = np.concatenate(full).reshape(-1, self._batch)
+        return rng.permutation(batches)
+
+
+#: Returns what makes a record useless for a task, or None.
 Check = Callable[[Record, Task], str | None]
 
 

@@ -1,7 +1,7 @@
 """The processes of a run: who there is, what they share, how the model is spread over them.
 
 Processes are made by ``torchrun`` or ``accelerate launch``; a run without either is one process. A thin layer
-over accelerate (devices, process group, trackers) and torch (DDP, FSDP2). Must not know data or losses.
+over accelerate (devices, process group, trackers) and torch (DDP, FSDP2).
 """
 
 from __future__ import annotations

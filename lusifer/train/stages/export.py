@@ -1,7 +1,4 @@
-"""Write a trained model: in our own format with LoRA merged, or in the published one with LoRA apart.
-
-Knows both formats' names of tensors. Must not know how the model was trained.
-"""
+"""Write a trained model: in our own format with LoRA merged, or in the published one with LoRA apart."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from lusifer.checkpoints.published import PADDING, PROMPTS, longest_input
 from lusifer.checkpoints.weights import save_tensors, save_weights
 from lusifer.config import ModelConfig
 from lusifer.errors import ConfigError
-from lusifer.train.stages.lora import ENCODER_ADAPTER, LANGUAGE_MODEL_ADAPTER, merge
+from lusifer.train.stages.model import ENCODER_ADAPTER, LANGUAGE_MODEL_ADAPTER, merge_lora
 from lusifer.train.stages.settings import StageConfig
 
 _SIDES = (
@@ -118,7 +115,7 @@ def write_model(
         for name, tensor in parameters.items()
         if not name.startswith("head.")
     }
-    save_tensors(folder, merge(own, settings.train.lora), config, tokenizer)
+    save_tensors(folder, merge_lora(own, settings.train.lora), config, tokenizer)
 
 
 def _write_published(

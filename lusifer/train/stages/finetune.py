@@ -1,7 +1,4 @@
-"""Stage 2: train the whole model to tell passages that answer a question from those that do not.
-
-Must not know optimisers, logs or checkpoints.
-"""
+"""Stage 2: train the whole model to tell passages that answer a question from those that do not."""
 
 from __future__ import annotations
 
@@ -14,32 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from lusifer.model import Lusifer, pad
+from lusifer.train.losses import ContrastiveLoss
+from lusifer.train.run import Report, seed_all
 from lusifer.train.stages.collate import Group, SourceTokens, draw_groups
 from lusifer.train.stages.data import Examples, Record
 from lusifer.train.stages.distributed import Processes, set_synchronised
-from lusifer.train.stages.model import Built, build, set_modes
-from lusifer.train.stages.settings import FinetuneConfig, FinetuneSettings
-from lusifer.train.stages.trainer import check_batch, run_stage, seed_all
+from lusifer.train.stages.model import Built, set_modes
+from lusifer.train.stages.settings import FinetuneConfig, FinetuneSettings, Task
+from lusifer.train.stages.trainer import run_stage
 
 
-def finetune(config: FinetuneConfig, report: Callable[[str], None]) -> Path:
-    """Run stage 2, or go on with it; return the folder of the model.
+def finetune(config: FinetuneConfig, report: Report) -> Path:
+    """Run stage 2, or go on with it; return the folder of the model. Raises what ``run_stage`` does."""
 
-    Raises:
-        ConfigError: the settings do not fit each other, the machine or the models.
-        DataError: a data file cannot be read; names file and line.
-        CheckpointError: a model or checkpoint cannot be read or written.
-        TrainingError: the run cannot go on.
-    """
-    processes = Processes(config)
-    check_batch(config, processes)
-    settings = config.finetune
-    examples = Examples(config, lambda record, _: _useless(record, settings), together=True)
-    built = build(config, head=False)
-    stage = FinetuneStage(config, built, examples, processes)
-    if processes.main:
-        report(f"{len(examples):,} examples, {stage.steps:,} steps on {processes.count} x {processes.device}")
-    return run_stage(config, stage, built, processes, report)
+    def check(record: Record, _: Task) -> str | None:
+        return _useless(record, config.finetune)
+
+    return run_stage(config, FinetuneStage, check, report, together=True, head=False)
 
 
 def _useless(record: Record, settings: FinetuneSettings) -> str | None:
@@ -72,7 +60,8 @@ class FinetuneStage:
         self, config: FinetuneConfig, built: Built, examples: Examples, processes: Processes
     ) -> None:
         self._config, self._examples, self._processes = config, examples, processes
-        self._settings, self._loss = config.finetune, config.finetune.loss
+        self._settings = settings = config.finetune
+        self._loss = ContrastiveLoss(settings.similarity, settings.temperature, settings.mining)
         self.steps = examples.steps
         self._source = SourceTokens(built.model.config, built.tokenizer)
         self._pad_id = built.model.encoder.pad_id

@@ -1,226 +1,68 @@
-"""Put together what a run trains: backbones, connector, LoRA, and which parameters learn.
+"""Put together what a run trains: backbones, connector, LoRA (by peft), and which parameters learn.
 
-Must not know data, losses or processes.
+Encoder and language model come from folders, hub ids or checkpoints; what is new depends on the seed only.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 
-from lusifer.checkpoints.hub import backbone_file, checkpoint_folder
-from lusifer.checkpoints.load import is_published
-from lusifer.checkpoints.own import CONFIG, TOKENIZER, WEIGHTS, map_tensors, read_config
+from lusifer.checkpoints.own import (
+    CONFIG,
+    TOKENIZER,
+    backbone_file,
+    checkpoint_folder,
+    is_published,
+    read_config,
+    read_json,
+    read_table,
+)
 from lusifer.checkpoints.published import (
     PADDING,
     PROMPTS,
     longest_input,
     read_backbone,
-    read_published,
 )
 from lusifer.config import ConnectorConfig, EncoderConfig, LanguageModelConfig, ModelConfig, Prompts
-from lusifer.embedder import DEFAULT_FOLDER
+from lusifer.embedder import DEFAULT_FOLDER, DEFAULT_MODEL
 from lusifer.errors import CheckpointError, ConfigError
 from lusifer.model import Connector, LanguageModel, Lusifer, TokenHead, UniversalEncoder, build_projection
 from lusifer.tokenization import load_tokenizer
-from lusifer.torch_backend import load_model
-from lusifer.train.stages.lora import add_lora, set_trainable
-from lusifer.train.stages.settings import StageConfig
+from lusifer.torch_backend import load_checkpoint
+from lusifer.train.stages.settings import LoraSettings, StageConfig
 
-# Fetch the two halves a run starts from: encoders and language models, by folder, hub id or checkpoint.
-
-
-#: Name of the model that comes with the package.
-MINI = "lusifer-mini"
+#: Adapter names of the published checkpoint.
+ENCODER_ADAPTER, LANGUAGE_MODEL_ADAPTER = "universal_learner_lora", "encoder_lora"
+#: What "all" linear layers are in each backbone; a BERT has the encoder's. XLM-R's pooler is not built.
+_ENCODER_TARGETS = ["query", "key", "value", "dense"]
+_LANGUAGE_MODEL_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+_PART = re.compile(r"(.+)\.(base_layer|lora_[AB]\.\w+)\.(weight|bias)")
 _CPU = torch.device("cpu")
 _HERE = Path()
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """A checkpoint: the model, on the CPU, and its encoder's tokenizer."""
-
-    model: Lusifer
-    tokenizer: Tokenizer
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderPart:
-    """An encoder with what belongs to it."""
-
-    module: UniversalEncoder
-    config: EncoderConfig
-    tokenizer: Tokenizer
-    prompts: Prompts
-    max_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class LanguageModelPart:
-    """A language model, with its token head where it came with one."""
-
-    module: LanguageModel
-    config: LanguageModelConfig
-    head: TokenHead | None
-
-
-def open_checkpoint(name: str, dtype: torch.dtype) -> Whole:
-    """Load a whole checkpoint of either format, LoRA merged in.
-
-    Raises:
-        CheckpointError: it cannot be found or read.
-        ConfigError: it is a folded table, which cannot be trained further as a whole.
-    """
-    folder = DEFAULT_FOLDER if name == MINI else checkpoint_folder(name)
-    data = json.loads(backbone_file(folder, str(folder), CONFIG).read_text(encoding="utf-8"))
-    if is_published(data):
-        published, config = read_published(folder, data)
-        path = backbone_file(folder, published.universal_learner_name_or_path, TOKENIZER)
-        return Whole(load_model(folder, config, published, _CPU, dtype), load_tokenizer(path))
-    config = read_config(folder)
-    if config.folded:
-        raise ConfigError(f"{folder} is a folded table", hint="name it as model.encoder instead")
-    return Whole(load_model(folder, config, None, _CPU, dtype), load_tokenizer(folder / TOKENIZER))
-
-
-def open_encoder(name: str, dtype: torch.dtype) -> EncoderPart:
-    """Load an XLM-RoBERTa, or the encoder of a checkpoint, folded tables included.
-
-    Raises:
-        CheckpointError: it cannot be found or read, or lacks a tensor.
-        ConfigError: it is another kind of model.
-    """
-    folder = _checkpoint(name)
-    if folder is not None and not is_published(_config(folder)):
-        config = read_config(folder)
-        if config.folded:
-            return _folded(folder, config, dtype)
-    if folder is not None:
-        whole = open_checkpoint(name, dtype)
-        config = whole.model.config
-        return EncoderPart(
-            whole.model.encoder, config.encoder, whole.tokenizer, config.prompts, config.max_tokens
-        )
-    settings = read_backbone(_HERE, name, "xlm-roberta")
-    config_of = EncoderConfig.xlm_roberta(settings)
-    tokenizer = load_tokenizer(backbone_file(_HERE, name, TOKENIZER))
-    from transformers import XLMRobertaModel
-
-    with torch.device("meta"):
-        module = UniversalEncoder(config_of)
-    module.transformer = pretrained(XLMRobertaModel, name, dtype=dtype, add_pooling_layer=False)
-    return EncoderPart(module, config_of, tokenizer, PROMPTS, longest_input(settings))
-
-
-def open_language_model(name: str, dtype: torch.dtype) -> LanguageModelPart:
-    """Load a Mistral with its token head, or the language model of a checkpoint, which has none.
-
-    Raises:
-        CheckpointError: it cannot be found or read, or lacks a tensor.
-        ConfigError: it is another kind of model.
-    """
-    if _checkpoint(name) is not None:
-        model = open_checkpoint(name, dtype).model
-        return LanguageModelPart(model.language_model, model.config.language_model, None)
-    config = LanguageModelConfig.mistral(read_backbone(_HERE, name, "mistral"))
-    from transformers import MistralForCausalLM
-
-    causal = pretrained(MistralForCausalLM, name, dtype=dtype, sliding_window=None, use_cache=False)
-    with torch.device("meta"):
-        module = LanguageModel(config)
-        head = TokenHead(causal.config.vocab_size, config.dimensions)
-    head.embed, head.output = causal.model.embed_tokens, causal.lm_head
-    module.transformer = causal.model
-    del causal.model.embed_tokens
-    return LanguageModelPart(module, config, head)
-
-
-def _checkpoint(name: str) -> Path | None:
-    """Return the folder of a name that is a LUSIFER checkpoint; None for a bare backbone."""
-    folder = DEFAULT_FOLDER if name == MINI else backbone_file(_HERE, name, CONFIG).parent
-    data = _config(folder)
-    return folder if is_published(data) or "format" in data else None
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}", hint="copy the file again") from error
-    return data if isinstance(data, dict) else {}
-
-
-def _folded(folder: Path, config: ModelConfig, dtype: torch.dtype) -> EncoderPart:
-    """Make an encoder of a folded table, whose rows are already those of the whole pipeline."""
-    tensors = map_tensors(folder / WEIGHTS)
-    table = np.asarray(tensors["table"], np.float32)
-    if "scale" in tensors:
-        table = table * np.asarray(tensors["scale"], np.float32)[:, None]
-    encoder = EncoderConfig("token_table", *table.shape)
-    module = UniversalEncoder(encoder)
-    assert module.table is not None
-    module.table.weight = nn.Parameter(torch.from_numpy(table).to(dtype))
-    return EncoderPart(module, encoder, load_tokenizer(folder / TOKENIZER), config.prompts, config.max_tokens)
-
-
-def pretrained(kind: Any, name: str, **options: Any) -> Any:
-    """Load a class of transformers, refusing weights it would otherwise make up."""
-    try:
-        with quiet_transformers():
-            module, report = kind.from_pretrained(name, output_loading_info=True, **options)
-    except Exception as error:  # whatever network, disk or format came up with
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"the weights of {name} cannot be loaded: {reason}", hint="copy or download the folder again"
-        ) from error
-    missing = sorted(report["missing_keys"]) + sorted(key for key, *_ in report["mismatched_keys"])
-    if missing:
-        raise CheckpointError(
-            f"{name} lacks tensor {missing[0]}, or has it in another shape",
-            hint="copy or download the folder again",
-        )
-    return module
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep transformers from drawing bars and reporting tensors that are not wanted."""
-    from transformers.utils import logging
-
-    tools: Any = logging  # untyped in part
-    loud = tools.get_verbosity()
-    tools.set_verbosity_error()
-    tools.disable_progress_bar()
-    try:
-        yield
-    finally:
-        tools.set_verbosity(loud)
-        tools.enable_progress_bar()
-
-
-@dataclass(frozen=True, slots=True)
 class Built:
-    """A model ready to be trained, on the CPU.
+    """A model on the CPU, with what belongs to it.
 
     Attributes:
-        model: its parameters require gradients, in float32, where they learn.
+        model: once it is ready to be trained, its parameters require gradients, in float32, where they learn.
         tokenizer: of its encoder.
         head: the language model's token embeddings and output; only where it was asked for.
     """
 
     model: Lusifer
     tokenizer: Tokenizer
-    head: TokenHead | None
+    head: TokenHead | None = None
 
 
 def build(config: StageConfig, *, head: bool) -> Built:
@@ -342,3 +184,213 @@ def set_modes(model: Lusifer, config: StageConfig) -> None:
     model.train()
     if config.train.encoder == "frozen":
         model.encoder.eval()
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderPart:
+    """An encoder with what belongs to it."""
+
+    module: UniversalEncoder
+    config: EncoderConfig
+    tokenizer: Tokenizer
+    prompts: Prompts
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModelPart:
+    """A language model, with its token head where it came with one."""
+
+    module: LanguageModel
+    config: LanguageModelConfig
+    head: TokenHead | None
+
+
+def open_checkpoint(name: str, dtype: torch.dtype) -> Built:
+    """Load a whole checkpoint of either format, on the CPU, LoRA merged in.
+
+    Raises:
+        CheckpointError: it cannot be found or read.
+        ConfigError: it is a folded table, which cannot be trained further as a whole.
+    """
+    folder = DEFAULT_FOLDER if name == DEFAULT_MODEL else checkpoint_folder(name)
+    if not is_published(read_json(folder / CONFIG)) and read_config(folder).folded:
+        raise ConfigError(f"{folder} is a folded table", hint="name it as model.encoder instead")
+    whole = load_checkpoint(folder, _CPU, dtype)
+    return Built(whole.model, whole.tokenizer)
+
+
+def open_encoder(name: str, dtype: torch.dtype) -> EncoderPart:
+    """Load an XLM-RoBERTa, or the encoder of a checkpoint, folded tables included.
+
+    Raises:
+        CheckpointError: it cannot be found or read, or lacks a tensor.
+        ConfigError: it is another kind of model.
+    """
+    folder = _checkpoint(name)
+    if folder is not None and not is_published(read_json(folder / CONFIG)):
+        config = read_config(folder)
+        if config.folded:
+            return _folded(folder, config, dtype)
+    if folder is not None:
+        whole = open_checkpoint(name, dtype)
+        config = whole.model.config
+        return EncoderPart(
+            whole.model.encoder, config.encoder, whole.tokenizer, config.prompts, config.max_tokens
+        )
+    settings = read_backbone(_HERE, name, "xlm-roberta")
+    config_of = EncoderConfig.xlm_roberta(settings)
+    tokenizer = load_tokenizer(backbone_file(_HERE, name, TOKENIZER))
+    from transformers import XLMRobertaModel
+
+    with torch.device("meta"):
+        module = UniversalEncoder(config_of)
+    module.transformer = pretrained(XLMRobertaModel, name, dtype=dtype, add_pooling_layer=False)
+    return EncoderPart(module, config_of, tokenizer, PROMPTS, longest_input(settings))
+
+
+def open_language_model(name: str, dtype: torch.dtype) -> LanguageModelPart:
+    """Load a Mistral with its token head, or the language model of a checkpoint, which has none.
+
+    Raises:
+        CheckpointError: it cannot be found or read, or lacks a tensor.
+        ConfigError: it is another kind of model.
+    """
+    if _checkpoint(name) is not None:
+        model = open_checkpoint(name, dtype).model
+        return LanguageModelPart(model.language_model, model.config.language_model, None)
+    config = LanguageModelConfig.mistral(read_backbone(_HERE, name, "mistral"))
+    from transformers import MistralForCausalLM
+
+    causal = pretrained(MistralForCausalLM, name, dtype=dtype, sliding_window=None, use_cache=False)
+    with torch.device("meta"):
+        module = LanguageModel(config)
+        head = TokenHead(causal.config.vocab_size, config.dimensions)
+    head.embed, head.output = causal.model.embed_tokens, causal.lm_head
+    module.transformer = causal.model
+    del causal.model.embed_tokens
+    return LanguageModelPart(module, config, head)
+
+
+def _checkpoint(name: str) -> Path | None:
+    """Return the folder of a name that is a LUSIFER checkpoint; None for a bare backbone."""
+    folder = DEFAULT_FOLDER if name == DEFAULT_MODEL else backbone_file(_HERE, name, CONFIG).parent
+    data = read_json(folder / CONFIG)
+    return folder if is_published(data) or "format" in data else None
+
+
+def _folded(folder: Path, config: ModelConfig, dtype: torch.dtype) -> EncoderPart:
+    """Make an encoder of a folded table, whose rows are already those of the whole pipeline."""
+    table = read_table(folder)
+    encoder = EncoderConfig("token_table", *table.shape)
+    module = UniversalEncoder(encoder)
+    assert module.table is not None
+    module.table.weight = nn.Parameter(torch.from_numpy(table).to(dtype))
+    return EncoderPart(module, encoder, load_tokenizer(folder / TOKENIZER), config.prompts, config.max_tokens)
+
+
+def pretrained(kind: Any, name: str, **options: Any) -> Any:
+    """Load a class of transformers, refusing weights it would otherwise make up."""
+    try:
+        with quiet_transformers():
+            module, report = kind.from_pretrained(name, output_loading_info=True, **options)
+    except Exception as error:  # of the network, the disk or the format
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"the weights of {name} cannot be loaded: {reason}", hint="copy or download the folder again"
+        ) from error
+    missing = sorted(report["missing_keys"]) + sorted(key for key, *_ in report["mismatched_keys"])
+    if missing:
+        raise CheckpointError(
+            f"{name} lacks tensor {missing[0]}, or has it in another shape",
+            hint="copy or download the folder again",
+        )
+    return module
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers from drawing bars and reporting tensors that are not wanted."""
+    from transformers.utils import logging
+
+    tools: Any = logging  # untyped in part
+    loud = tools.get_verbosity()
+    tools.set_verbosity_error()
+    tools.disable_progress_bar()
+    try:
+        yield
+    finally:
+        tools.set_verbosity(loud)
+        tools.enable_progress_bar()
+
+
+def add_lora(model: Lusifer, settings: LoraSettings, *, encoder: bool, language_model: bool) -> None:
+    """Wrap the linear layers of one backbone or both; only the updates of a wrapped one stay trainable.
+
+    The updates are float32 even where the backbone is not, as in peft for models it knows.
+
+    Raises:
+        ConfigError: the side to wrap is no transformer.
+    """
+    for wanted, side, transformer, targets, adapter in (
+        (encoder, "encoder", model.encoder.transformer, _ENCODER_TARGETS, ENCODER_ADAPTER),
+        (
+            language_model,
+            "language_model",
+            model.language_model.transformer,
+            _LANGUAGE_MODEL_TARGETS if model.config.language_model.kind == "mistral" else _ENCODER_TARGETS,
+            LANGUAGE_MODEL_ADAPTER,
+        ),
+    ):
+        if not wanted:
+            continue
+        if transformer is None:
+            raise ConfigError(
+                f"the {side} has no linear layers that LoRA could update",
+                hint=f"set train.{side} to 'full' or 'frozen'",
+            )
+        _inject(transformer, settings, targets, adapter)
+
+
+def _inject(transformer: nn.Module, settings: LoraSettings, targets: list[str], adapter: str) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=targets
+    )
+    inject_adapter_in_model(config, transformer, adapter)
+    for name, parameter in transformer.named_parameters():
+        if ".lora_" in name:
+            parameter.data = parameter.data.float()
+
+
+def merge_lora(tensors: Mapping[str, Tensor], settings: LoraSettings) -> dict[str, Tensor]:
+    """Return the tensors of a wrapped model under the names of a bare one, with the updates added.
+
+    Updates are added in float32 and rounded once, to the type of the base.
+
+    Args:
+        tensors: parameters by name, wrapped or not.
+        settings: what the wrapped ones were made with.
+    """
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        found = _PART.fullmatch(name)
+        owner, part = (f"{found[1]}.{found[3]}", found[2][:6]) if found else (name, "base_l")
+        parts.setdefault(owner, {})[part] = tensor
+    merged = {}
+    for name, owned in parts.items():
+        base = owned["base_l"]
+        if "lora_A" in owned:
+            update = owned["lora_B"].float() @ owned["lora_A"].float()
+            base = base.float().add(update, alpha=settings.alpha / settings.rank).to(base.dtype)
+        merged[name] = base
+    return merged
+
+
+def set_trainable(module: nn.Module | None, wanted: bool) -> None:
+    """Turn gradients of a module's parameters on, which makes them float32, or off."""
+    for parameter in module.parameters() if module is not None else ():
+        if wanted:
+            parameter.data = parameter.data.to(torch.float32)
+        parameter.requires_grad_(wanted)

@@ -1,21 +1,17 @@
-"""What one run of a training stage is: every setting, read from one TOML file.
-
-Knows names and ranges; docs/training.md explains them. Must not know how any of it is carried out.
-"""
+"""Every setting of a run of a training stage, read from one TOML file; docs/training.md explains them."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from lusifer.config import Pooling
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from lusifer.config import Pooling, configuration
 from lusifer.errors import ConfigError
-from lusifer.fields import read_fields
-from lusifer.train.losses import ContrastiveLoss, Similarity
-from lusifer.train.stages.lora import LoraSettings
+from lusifer.train.run import SEED, Dropout, Share, make_settings, read_toml
 
 #: Ready configurations.
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -24,7 +20,7 @@ How = Literal["frozen", "lora", "full"]
 Task = Literal["reconstruct", "passage_to_query", "query_to_passage"]
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class ModelSettings:
     """What the run starts from: a checkpoint, or two backbones with a new connector between them.
 
@@ -63,7 +59,16 @@ class ModelSettings:
             raise ConfigError("model.start and model.encoder are both set", hint="keep one of them")
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
+class LoraSettings:
+    """Size of LoRA's updates, ``W + alpha / rank * B A``; the defaults are the paper's (table 3)."""
+
+    rank: PositiveInt = 16
+    alpha: PositiveInt = 32
+    dropout: Dropout = 0.1
+
+
+@configuration
 class TrainSettings:
     """Which parts learn, and how: ``frozen``, ``lora`` or ``full``. Connector and projection learn or not."""
 
@@ -74,7 +79,7 @@ class TrainSettings:
     lora: LoraSettings = field(default_factory=LoraSettings)
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class AlignmentSettings:
     """Stage 1.
 
@@ -84,16 +89,12 @@ class AlignmentSettings:
         micro_batch: texts in one forward pass on one process.
     """
 
-    mask_probability: float = 0.5
+    mask_probability: Share = 0.5
     causal: bool = True
-    micro_batch: int = 8
-
-    def __post_init__(self) -> None:
-        _within("alignment.mask_probability", self.mask_probability, 0, 1)
-        _within("alignment.micro_batch", self.micro_batch, 1)
+    micro_batch: PositiveInt = 8
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class FinetuneSettings:
     """Stage 2.
 
@@ -102,33 +103,28 @@ class FinetuneSettings:
         temperature: of the loss.
         negatives: ``shared``, every text of the batch on every process, or ``own``, an example's own only.
         mining: keep only hard pairs among shared ones.
-        positives: of each example, drawn anew each time.
+        positives: of each example, drawn each time.
         hard_negatives: likewise.
         chunk: texts in one forward pass on one process, by GradCache; 0 is all in one, without it.
     """
 
-    similarity: Similarity = "l2"
-    temperature: float = 0.05
+    similarity: Literal["l2", "cosine"] = "l2"
+    temperature: PositiveFloat = 0.05
     negatives: Literal["shared", "own"] = "shared"
     mining: bool = False
-    positives: int = 1
-    hard_negatives: int = 7
-    chunk: int = 32
+    positives: PositiveInt = 1
+    hard_negatives: NonNegativeInt = 7
+    chunk: NonNegativeInt = 32
 
     def __post_init__(self) -> None:
-        _within("finetune.positives", self.positives, 1)
-        _within("finetune.hard_negatives", self.hard_negatives, 0 if self.negatives == "shared" else 1)
-        _within("finetune.chunk", self.chunk, 0)
-        if self.temperature <= 0:
-            raise ConfigError(f"finetune.temperature is {self.temperature}", hint="use more than 0")
-
-    @property
-    def loss(self) -> ContrastiveLoss:
-        """The loss these settings describe."""
-        return ContrastiveLoss(self.similarity, self.temperature, self.mining)
+        if self.negatives == "own" and not self.hard_negatives:
+            raise ConfigError(
+                "finetune.hard_negatives is 0",
+                hint="it must be 1 or more where finetune.negatives is 'own'",
+            )
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class OptimiserSettings:
     """AdamW, a linear rise, a cosine down; defaults are the paper's for stage 1 (table 3).
 
@@ -142,29 +138,19 @@ class OptimiserSettings:
         clip: largest norm of the gradient; 0 for no limit.
     """
 
-    batch: int = 256
-    epochs: int = 1
-    steps: int | None = None
-    learning_rate: float = 1.5e-4
-    min_learning_rate: float = 0.0
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.999
-    clip: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("batch", "epochs", "steps"):
-            value = getattr(self, name)
-            if value is not None:
-                _within(f"optimiser.{name}", value, 1)
-        for name in ("learning_rate", "min_learning_rate", "weight_decay", "clip"):
-            _within(f"optimiser.{name}", getattr(self, name), 0)
-        for name in ("warmup", "beta1", "beta2"):
-            _within(f"optimiser.{name}", getattr(self, name), 0, 1)
+    batch: PositiveInt = 256
+    epochs: PositiveInt = 1
+    steps: PositiveInt | None = None
+    learning_rate: NonNegativeFloat = 1.5e-4
+    min_learning_rate: NonNegativeFloat = 0.0
+    warmup: Share = 0.1
+    weight_decay: NonNegativeFloat = 0.01
+    beta1: Share = 0.9
+    beta2: Share = 0.999
+    clip: NonNegativeFloat = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class HardwareSettings:
     """How the run uses the machine; results depend on it only through rounding.
 
@@ -181,7 +167,7 @@ class HardwareSettings:
     parallel: Literal["ddp", "fsdp2"] = "ddp"
 
 
-@dataclass(frozen=True, slots=True)
+@configuration
 class OutputSettings:
     """What a run leaves in its folder.
 
@@ -194,17 +180,13 @@ class OutputSettings:
     """
 
     format: Literal["lusifer", "published"] = "lusifer"
-    log_every: int = 10
-    checkpoint_every: int = 500
-    keep: int = 2
+    log_every: PositiveInt = 10
+    checkpoint_every: PositiveInt = 500
+    keep: PositiveInt = 2
     trackers: list[str] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        for name in ("log_every", "checkpoint_every", "keep"):
-            _within(f"output.{name}", getattr(self, name), 1)
 
-
-@dataclass(frozen=True, slots=True)
+@configuration
 class DataSettings:
     """One file of examples.
 
@@ -216,14 +198,10 @@ class DataSettings:
 
     path: str
     task: Task = "reconstruct"
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.limit is not None:
-            _within("data.limit", self.limit, 1)
+    limit: PositiveInt | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class StageConfig:
     """One run of either stage.
 
@@ -237,11 +215,15 @@ class StageConfig:
     run: str
     model: ModelSettings
     data: list[DataSettings] = field(default_factory=list)
-    seed: int = 20250101
+    seed: int = SEED
     train: TrainSettings = field(default_factory=TrainSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     hardware: HardwareSettings = field(default_factory=HardwareSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise ConfigError("no data is named", hint="add [[data]] with path = ...")
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -250,56 +232,46 @@ class StageConfig:
         Raises:
             ConfigError: the file is missing, is no TOML, or has a field or value that cannot be.
         """
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(
-                f"{path} cannot be read: {error.strerror}", hint=f"ready ones are in {CONFIGS}"
-            ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not TOML: {error}", hint="mend that line") from error
-        try:
-            return cls.from_values(values, path.parent)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error.message}", hint=error.hint) from error
+        return cls.from_values(read_toml(path, examples=CONFIGS), path.parent, path)
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any], folder: Path) -> Self:
-        """Read a TOML file's content; ``folder`` is what its paths are relative to.
+    def from_values(cls, values: Mapping[str, Any], folder: Path, source: Path | None = None) -> Self:
+        """Read a TOML file's content.
+
+        Args:
+            values: the content.
+            folder: what its paths are relative to.
+            source: the file, for messages.
 
         Raises:
             ConfigError: a field or value cannot be.
         """
-        values = dict(values)
-        data = values.pop("data", None)
-        if not isinstance(data, list) or not data or not all(isinstance(item, Mapping) for item in data):
-            raise ConfigError("no data is named", hint="add [[data]] with path = ...")
-        files = [read_fields(DataSettings, item, f"data[{number}].") for number, item in enumerate(data)]
-        config = read_fields(cls, values)
+        config = make_settings(cls, values, source)
         model = replace(
             config.model,
             start=_resolve(folder, config.model.start),
             encoder=_resolve(folder, config.model.encoder),
             language_model=_resolve(folder, config.model.language_model),
         )
-        files = [replace(item, path=str(folder / item.path)) for item in files]
-        return replace(config, model=model, data=files, run=str(folder / config.run))
+        data = [replace(item, path=str(folder / item.path)) for item in config.data]
+        return replace(config, model=model, data=data, run=str(folder / config.run))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class AlignConfig(StageConfig):
     """A run of stage 1."""
 
     alignment: AlignmentSettings = field(default_factory=AlignmentSettings)
 
     def __post_init__(self) -> None:
+        StageConfig.__post_init__(self)
         if self.model.language_model is None:
             raise ConfigError(
                 "model.language_model is missing", hint="alignment needs its token embeddings and output head"
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class FinetuneConfig(StageConfig):
     """A run of stage 2."""
 
@@ -309,9 +281,3 @@ class FinetuneConfig(StageConfig):
 def _resolve(folder: Path, name: str | None) -> str | None:
     """Return a model's folder where there is one beside the configuration, else the name as it is."""
     return str(folder / name) if name is not None and (folder / name).is_dir() else name
-
-
-def _within(name: str, value: float, low: float, high: float | None = None) -> None:
-    if value < low or (high is not None and value > high):
-        wanted = f"{low} or more" if high is None else f"{low} to {high}"
-        raise ConfigError(f"{name} is {value}", hint=f"use {wanted}")

@@ -1,6 +1,6 @@
 """A toy to try both stages on: two tiny random backbones, made-up examples and the tiny configurations.
 
-Everything follows from the seed; nothing is downloaded. Must not know how training works.
+Everything follows from the seed; nothing is downloaded.
 """
 
 from __future__ import annotations
