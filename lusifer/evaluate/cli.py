@@ -37,7 +37,9 @@ def evaluate() -> None:
 @app.command()
 def retrieval(
     context: typer.Context,
-    data: Annotated[Path, typer.Argument(help="Folder with sib200.jsonl and mlqa/.")],
+    data: Annotated[
+        Path, typer.Argument(help="Folder with sib200.jsonl and mlqa/; questions/ if it is there.")
+    ],
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,18 +51,24 @@ def retrieval(
     stem: Annotated[str, typer.Option(help="Name of the result files.")] = "retrieval",
 ) -> None:
     """Sentence retrieval, questions to paragraphs and mixed pools, without any network."""
-    from lusifer.evaluate.datasets import read_parallel, read_questions
+    from lusifer.evaluate.datasets import read_native_questions, read_parallel, read_questions
+    from lusifer.evaluate.mixed import native_pool, scattered_pool
     from lusifer.evaluate.report import describe_run, to_markdown, write_results
     from lusifer.evaluate.retrieval import measure
 
     sentences, questions = read_parallel(data / "sib200.jsonl"), read_questions(data / "mlqa")
+    native = read_native_questions(data / "questions") if (data / "questions").is_dir() else None
     measured = []
     names: list[str | None] = [*model] if model else [None]
     for name in names:
         # Systems without vectors come from whoever runs these commands, by name.
         system = open_system(name, context.obj or {})
         run = describe_run(system.name, system.fingerprint)
-        measured.append({"run": run, **measure(system.retriever, sentences, questions)})
+        row = {"run": run, **measure(system.retriever, sentences, questions)}
+        row["scattered"] = scattered_pool(system.retriever, questions)
+        if native is not None:
+            row["native"] = native_pool(system.retriever, native)
+        measured.append(row)
     results = measured[0] if len(measured) == 1 else {"systems": measured}
     typer.echo(to_markdown(results))
     for path in write_results(results, out, stem):

@@ -16,9 +16,11 @@ from lusifer.evaluate.datasets import (
     ParallelSentences,
     QuestionAnswering,
     Questions,
+    read_native_questions,
     read_parallel,
     read_questions,
 )
+from lusifer.evaluate.mixed import native_pool, scattered_pool
 from lusifer.evaluate.report import to_markdown, write_results
 from lusifer.evaluate.retrieval import (
     measure,
@@ -230,3 +232,54 @@ def test_the_command_measures_the_shipped_model(tmp_path: Path) -> None:
     assert result["sentences"]["mean"] > 0.9, "everyday sentences, each to be found among forty"
     assert result["sentences"]["minimum"] > 0.8
     assert result["questions"]["same"]["recall@1"] == 1.0
+
+
+def test_a_scattered_pool_has_each_paragraph_in_one_language() -> None:
+    # Four paragraphs in two languages each; the same place in both is the same paragraph.
+    paragraphs = {code: {f"{code}{at}": f"{code}:{at}" for at in range(4)} for code in ("en", "fi")}
+    questions = {
+        (asked, answered): Questions(
+            [f"q{at}" for at in range(4)],
+            [f"{asked}?:{at}" for at in range(4)],
+            [f"{answered}{at}" for at in range(4)],
+        )
+        for asked in paragraphs
+        for answered in paragraphs
+    }
+    data = QuestionAnswering(paragraphs, questions)
+    result = scattered_pool(Known(), data)
+    assert result["mean"]["other@1"] == result["weakest"] == 1.0
+    assert result["en"]["fair"] + result["fi"]["fair"] == pytest.approx(1.0)
+    assert result["en"]["own_first"] == result["mean"]["loss"] == 0.0
+
+    class Partial(Known):
+        """Finds the right paragraph second: one in the question's own language stands before it."""
+
+        def embed_query(self, texts: list[str]) -> np.ndarray:
+            own = np.array([[text.startswith("en")] for text in texts], np.float32)
+            return np.concatenate([super().embed_query(texts), 2 * own], axis=1)
+
+        def embed_documents(self, texts: list[str]) -> np.ndarray:
+            own = np.array([[text.startswith("en")] for text in texts], np.float32)
+            return np.concatenate([super().embed_documents(texts), own], axis=1)
+
+    biased = scattered_pool(Partial(), data)
+    assert biased["en"]["other@1"] == 0.0
+    assert biased["en"]["own_first"] == biased["en"]["loss"] == 1.0
+    assert biased["fi"]["other@1"] == 1.0
+
+
+def test_a_native_pool_is_asked_in_its_own_languages(tmp_path: Path) -> None:
+    for code, right in (("en", 0), ("te", 1)):
+        write_jsonl(
+            tmp_path / f"paragraphs.{code}.jsonl", [{"pid": code, "title": code, "text": f"text:{right}"}]
+        )
+        write_jsonl(tmp_path / f"questions.{code}.jsonl", [{"qid": code, "pid": code, "question": "which:0"}])
+    data = read_native_questions(tmp_path)
+    assert data.paragraphs["te"]["te"] == "te. text:1"
+    result = native_pool(Known(), data)
+    assert result["en"]["recall@1"] == 1.0
+    assert result["weakest"] == 0.0
+    assert result["mean"] == {"recall@1": 0.5, "recall@5": 1.0}
+    with pytest.raises(DataError, match="no paragraphs"):
+        read_native_questions(tmp_path / "none")
