@@ -37,9 +37,7 @@ def evaluate() -> None:
 @app.command()
 def retrieval(
     context: typer.Context,
-    data: Annotated[
-        Path, typer.Argument(help="Folder with sib200.jsonl and mlqa/; questions/ if it is there.")
-    ],
+    data: Annotated[Path, typer.Argument(help="Folder with sib200.jsonl, mlqa/ and, perhaps, questions/.")],
     model: Annotated[
         list[str] | None,
         typer.Option(

@@ -87,7 +87,7 @@ def read_questions(folder: Path) -> QuestionAnswering:
 
 
 def read_native_questions(folder: Path) -> QuestionAnswering:
-    """Read ``paragraphs.<language>.jsonl`` and ``questions.<language>.jsonl``: each asked in its own language.
+    """Read ``paragraphs.<language>.jsonl`` and ``questions.<language>.jsonl``, each asked in its language.
 
     A paragraph's title stands before its text.
 

@@ -272,11 +272,11 @@ def test_a_scattered_pool_has_each_paragraph_in_one_language() -> None:
 def test_a_native_pool_is_asked_in_its_own_languages(tmp_path: Path) -> None:
     for code, right in (("en", 0), ("te", 1)):
         write_jsonl(
-            tmp_path / f"paragraphs.{code}.jsonl", [{"pid": code, "title": code, "text": f"text:{right}"}]
+            tmp_path / f"paragraphs.{code}.jsonl", [{"pid": code, "title": "About", "text": f"text:{right}"}]
         )
         write_jsonl(tmp_path / f"questions.{code}.jsonl", [{"qid": code, "pid": code, "question": "which:0"}])
     data = read_native_questions(tmp_path)
-    assert data.paragraphs["te"]["te"] == "te. text:1"
+    assert data.paragraphs["te"]["te"] == "About. text:1"
     result = native_pool(Known(), data)
     assert result["en"]["recall@1"] == 1.0
     assert result["weakest"] == 0.0
