@@ -31,7 +31,7 @@ from lusifer.evaluate.retrieval import ranks, recall_at
 from search.calibration.pools import Passages
 from search.calibration.weights import fused, positions
 from search.ranking import Calibration, FusionWeights
-from store.lexical.analyser import weight, words
+from store.lexical import weight, words
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 0

@@ -12,7 +12,7 @@ from typing import Protocol
 from indexer.manifest import Manifest
 from indexer.text.chunk import CHUNKER_VERSION, Chunker
 from lusifer.embedder import TextEmbedder
-from store.lexical.analyser import ANALYSER_VERSION
+from store.lexical import ANALYSER_VERSION
 from store.types import CollectionInfo, Schema, check_schema
 
 

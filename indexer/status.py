@@ -11,7 +11,7 @@ from common.languages import LANGUAGES
 from indexer.manifest import Manifest
 from indexer.report import Problem, describe_problems, printable
 from lusifer.embedder import DEFAULT_MODEL
-from store.errors import StoreError, StoreMissing
+from store.errors import StoreError, StoreMissing, StoreUnavailable
 from store.location import CollectionInfo, IndexLocation
 from store.types import Filter
 
@@ -58,14 +58,19 @@ class Status:
 
 
 def take_status(location: IndexLocation, data: str) -> Status:
-    """Read the manifests and ask the store.
+    """Read the manifests and ask the store; a server that is away is named as the store's problem.
 
     Raises:
         StoreMissing: nothing is indexed.
         StoreError: it cannot be told what is.
         ManifestDamaged: the manifest cannot be read.
     """
-    current = location.current()
+    try:
+        current = location.current()
+    except StoreUnavailable:
+        current = location.remembered()
+        if current is None:
+            raise
     if current is None:
         location.open().close()  # raises with the reason
     if current is None or not Manifest.exists(location.manifest_folder(current)):
@@ -74,7 +79,7 @@ def take_status(location: IndexLocation, data: str) -> Status:
         records, roots = manifest.under(), manifest.roots()
     indexed = [record for record in records if record.state == "indexed"]
     stored, problem = _count_stored(location, current)
-    successor, successor_documents = _find_successor(location)
+    successor, successor_documents = (None, 0) if problem else _find_successor(location)
     return Status(
         data=data,
         documents=len(indexed),

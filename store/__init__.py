@@ -20,7 +20,7 @@ from store.errors import (
     StoreShared,
     StoreUnavailable,
 )
-from store.lexical.analyser import ANALYSER_VERSION
+from store.lexical import ANALYSER_VERSION
 from store.location import IndexLocation, owner_id
 from store.types import (
     HEADING_SEPARATOR,

@@ -13,7 +13,7 @@ import numpy as np
 from store.engine import ALL_POINTS, EVERYTHING, Condition, Engine, Probe, Ranked, Record
 from store.errors import InvalidRequest
 from store.fusion import DEFAULT_PARAMETERS, Fused, FusionParameters, fuse, group
-from store.lexical.analyser import SparseVector, query_vector
+from store.lexical import SparseVector, query_vector
 from store.points import Points, check_unit, prepare, restore, split
 from store.types import (
     NEAREST,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import numpy as np
 
-from store.lexical.analyser import SparseVector
+from store.lexical import SparseVector
 from store.points import Payload, Points
 from store.types import CollectionInfo, FacetField, Filter, OneOf, Vector
 

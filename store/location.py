@@ -52,6 +52,9 @@ class IndexLocation(Protocol):
         What a former version made is not searched: None here, and ``open`` says why.
         """
 
+    def remembered(self) -> CollectionInfo | None:
+        """Say what was current when this data folder was last told, without asking a server."""
+
     def open(self, info: CollectionInfo | None = None) -> Store:
         """Open a collection, the current one by default.
 
@@ -130,6 +133,10 @@ class IndexBase(ABC):
     @abstractmethod
     def current(self) -> CollectionInfo | None:
         """See ``IndexLocation``; raises ``StoreDamaged`` if it cannot be told what it is."""
+
+    def remembered(self) -> CollectionInfo | None:
+        """See ``IndexLocation``; a local index is always there to be asked."""
+        return self.current()
 
     @abstractmethod
     def open(self, info: CollectionInfo | None = None) -> Store:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from store.errors import InvalidRequest
-from store.lexical.analyser import SparseVector, document_vector
+from store.lexical import SparseVector, document_vector
 from store.types import Chunk, Schema, Vector
 
 Payload: TypeAlias = dict[str, Any]

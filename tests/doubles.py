@@ -217,6 +217,9 @@ class MemoryLocation:
             raise StoreDamaged(f"{self.current_name} cannot be read")
         return None if self.current_name is None else self.infos[self.current_name]
 
+    def remembered(self) -> CollectionInfo | None:
+        return self.current()
+
     def open(self, info: CollectionInfo | None = None) -> MemoryStore:
         self.opened += 1
         info = info or self.current()

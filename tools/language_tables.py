@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from common.languages import CODES, COUNTS
-from store.lexical.analyser import analyse
+from store.lexical import analyse
 
 EVERY, LINES = 3, 40_000
 RAREST = 2e-6

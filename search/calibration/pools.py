@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lusifer.evaluate.datasets import ParallelSentences, QuestionAnswering
 from lusifer.evaluate.retrieval import Encoder
-from store.lexical.analyser import ANALYSER_VERSION, document_vector, query_vector
+from store.lexical import ANALYSER_VERSION, document_vector, query_vector
 from store.types import NEAREST
 
 #: Candidates of each half of a search, as the product asks for.

@@ -314,6 +314,9 @@ class LocalIndex:
     def current(self) -> CollectionInfo | None:
         return read_current(self._data)
 
+    def remembered(self) -> CollectionInfo | None:
+        return self.current()
+
     def open(self, info: CollectionInfo | None = None) -> RemoteStore:
         wanted = info or self.current()
         if wanted is None:

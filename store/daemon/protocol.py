@@ -29,7 +29,7 @@ import store.types
 from common.files import write_atomically
 from store.errors import StoreError, StoreUnavailable
 from store.fusion import FusionParameters
-from store.lexical.analyser import ANALYSER_VERSION
+from store.lexical import ANALYSER_VERSION
 from store.points import Points
 from store.types import CollectionInfo
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import shutil
 import time
 import warnings
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from qdrant_client import QdrantClient, models
 
+from common.files import write_atomically
 from store.collection import Collection
 from store.engine import Condition
 from store.errors import (
@@ -30,6 +33,8 @@ from store.types import CollectionInfo, Schema
 _TIMEOUT = 60
 #: A collection that was made less than so many seconds ago may be another program's that is building it.
 YOUNG_SECONDS = 3600.0
+#: Says what was current last, for when the server is away.
+REMEMBERED = "current.json"
 _logger = logging.getLogger(__name__)
 
 
@@ -77,6 +82,7 @@ class ServerIndex(IndexBase):
         self._address = address
         self._call = ServerCalls(name, address)
         self._known: dict[str, CollectionInfo] = {}
+        self._told: CollectionInfo | None = None
 
     @property
     def owner(self) -> str:
@@ -85,13 +91,29 @@ class ServerIndex(IndexBase):
     def current(self) -> CollectionInfo | None:
         name = self._current_name()
         try:
-            return None if name is None else self._info(name)
+            info = None if name is None else self._info(name)
         except StoreOutdated:
             return None
         except StoreMissing:
             # It was replaced and removed between the two requests.
             name = self._current_name()
-            return None if name is None else self._info(name)
+            info = None if name is None else self._info(name)
+        self._remember(info)
+        return info
+
+    def remembered(self) -> CollectionInfo | None:
+        try:
+            found = json.loads((self._data / "server" / REMEMBERED).read_text("utf-8"))
+            return CollectionInfo(found["name"], found["id"], Schema(**found["schema"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _remember(self, info: CollectionInfo | None) -> None:
+        """Write down what is current, if this folder has its manifest; a mere searcher writes nothing."""
+        if info is None or info == self._told or not self.manifest_folder(info).exists():
+            return
+        write_atomically(self._data / "server" / REMEMBERED, json.dumps(asdict(info)))
+        self._told = info
 
     def open(self, info: CollectionInfo | None = None) -> Collection:
         name = self._current_name() if info is None else info.name
@@ -192,6 +214,7 @@ class ServerIndex(IndexBase):
     def _point(self, info: CollectionInfo) -> None:
         change = models.CreateAlias(collection_name=info.name, alias_name=self._name)
         self._change_alias(models.CreateAliasOperation(create_alias=change))
+        self._remember(info)
 
     def _change_alias(self, operation: models.CreateAliasOperation | models.DeleteAliasOperation) -> None:
         self._call(lambda: self._client.update_collection_aliases(change_aliases_operations=[operation]))

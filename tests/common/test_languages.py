@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.languages import CODES, ENCODINGS, LANGUAGES, SCRIPTS, SIGNS, SPELLINGS, expand, load_counts
-from store.lexical.normalise import fold
+from store.lexical import fold
 
 ROOT = Path(__file__).parents[2]
 PARAGRAPHS: dict[str, str] = json.loads(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from qdrant_client import QdrantClient
+from qdrant_client.http.exceptions import ResponseHandlingException
 
 from indexer.status import take_status
 from store.errors import StoreShared
@@ -97,3 +98,23 @@ def test_a_collection_that_was_removed_is_filled_again(worlds, client: QdrantCli
 
     assert world.run().indexed == 1
     assert world.store.count() == 1
+
+
+def test_status_shows_what_the_data_folder_knows_while_the_server_is_away(
+    worlds, client, monkeypatch
+) -> None:
+    world, _ = worlds
+    world.write("a.txt", "first words")
+    world.run()
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise ResponseHandlingException(ConnectionError("refused"))
+
+    for operation in ("get_aliases", "get_collection", "count", "get_collections"):
+        monkeypatch.setattr(client, operation, refuse)
+    away = ServerIndex(client, "documents", world.data)
+
+    status = take_status(away, str(world.data))
+
+    assert (status.documents, status.chunks, status.stored_chunks) == (1, 1, None)
+    assert "does not answer" in status.problem

@@ -20,7 +20,7 @@ from search.calibration.report import measure, to_markdown
 from search.calibration.weights import bias, chance_coverage, fused, positions, quality
 from search.ranking import Asked, Calibration, Evidence, FusionWeights, score
 from store.fusion import FusionParameters, fuse
-from store.lexical.analyser import document_vector, query_vector
+from store.lexical import document_vector, query_vector
 
 ROOT = Path(__file__).parents[2]
 CODES = ("en", "ar", "ko")

@@ -38,9 +38,11 @@ def workspace() -> Iterator[Path]:
 
 
 @pytest.fixture
-def tmp_path(workspace: Path) -> Path:
-    """A new folder for each test."""
-    return Path(tempfile.mkdtemp(dir=workspace))
+def tmp_path(workspace: Path) -> Iterator[Path]:
+    """A new folder for each test, removed with it: a hundred stores in memory would be gigabytes."""
+    folder = Path(tempfile.mkdtemp(dir=workspace))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.lexical.analyser import (
+from store.lexical import (
     AVERAGE_WORDS,
     MAX_WORD,
     analyse,
     document_vector,
     expand,
+    fold,
     query_vector,
     term_index,
     weight,
     words,
 )
-from store.lexical.normalise import fold
 
 GOLDEN = {
     "en": ("Don't PANIC: Finland's 3.11 release", "dont panic finland s 3.11 release"),
@@ -132,9 +132,7 @@ def test_indices_are_the_same_on_every_machine() -> None:
 
 
 def test_terms_that_share_an_index_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "store.lexical.analyser.term_index", lambda term: 7 if term in ("zorble", "quux") else 1
-    )
+    monkeypatch.setattr("store.lexical.term_index", lambda term: 7 if term in ("zorble", "quux") else 1)
     indices, weights = document_vector(["zorble quux frotz"])
     assert indices.tolist() == [1, 7]
     once, twice = weights

@@ -30,7 +30,7 @@ from store.edge.engine import EdgeEngine
 from store.edge.index import EdgeIndex
 from store.edge.integrity import SAMPLES
 from store.engine import ALL_POINTS, Condition, Probe
-from store.lexical.analyser import term_index
+from store.lexical import term_index
 from store.points import INDEXES
 
 CHUNKS = make_chunks(60)

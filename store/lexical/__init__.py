@@ -1,1 +1,0 @@
-"""Text to weighted words, for the lexical half of a search."""
