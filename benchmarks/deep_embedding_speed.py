@@ -57,7 +57,7 @@ def serve(backend: str, data: Path, threads: int) -> None:
         torch.set_num_threads(threads)
         model = Embedder.load("lusifer-small", dtype="float32")
     else:
-        import lusifer.onnx_backend as onnx
+        import lusifer.static as onnx
         from lusifer import Embedder
 
         onnx.physical_cores = lambda: threads

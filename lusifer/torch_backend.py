@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from lusifer.batching import batches, tokenise
 from lusifer.checkpoints.own import (
     CONFIG,
     GRAPH,
@@ -22,13 +21,19 @@ from lusifer.checkpoints.own import (
     read_json,
 )
 from lusifer.checkpoints.published import PublishedWeights, read_published
-from lusifer.checkpoints.quantised import QuantisedFile
-from lusifer.checkpoints.weights import WeightFiles, check_names, check_shape, fill, weight_paths
+from lusifer.checkpoints.weights import (
+    QuantisedFile,
+    WeightFiles,
+    check_names,
+    check_shape,
+    fill,
+    weight_paths,
+)
 from lusifer.config import ModelConfig, PromptKind
 from lusifer.errors import ConfigError
 from lusifer.model import Lusifer, pad
 from lusifer.static import normalise
-from lusifer.tokenization import load_tokenizer
+from lusifer.tokenization import batches, load_tokenizer, tokenise
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 #: Tokens in a batch, padding included.

@@ -26,7 +26,7 @@ from lusifer.checkpoints.own import (
 )
 from lusifer.config import ModelConfig, PromptKind
 from lusifer.errors import needs_extra
-from lusifer.static import StaticTable
+from lusifer.static import OnnxBackend, StaticTable
 from lusifer.tokenization import WordTokenizer, load_tokenizer
 
 
@@ -72,8 +72,6 @@ def open_model(
 
 
 def _open_quantised(folder: Path, config: ModelConfig) -> OpenModel:
-    from lusifer.onnx_backend import OnnxBackend
-
     words = WordTokenizer(load_tokenizer(folder / TOKENIZER))
     files = [folder / TOKENIZER, folder / WEIGHTS, folder / GRAPH]
     return OpenModel(config, OnnxBackend(folder, config, words.tokenizer), words, fingerprint(config, files))

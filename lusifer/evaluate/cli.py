@@ -50,9 +50,8 @@ def retrieval(
 ) -> None:
     """Sentence retrieval, questions to paragraphs and mixed pools, without any network."""
     from lusifer.evaluate.datasets import read_native_questions, read_parallel, read_questions
-    from lusifer.evaluate.mixed import native_pool, scattered_pool
     from lusifer.evaluate.report import describe_run, to_markdown, write_results
-    from lusifer.evaluate.retrieval import measure
+    from lusifer.evaluate.retrieval import measure, native_pool, scattered_pool
 
     sentences, questions = read_parallel(data / "sib200.jsonl"), read_questions(data / "mlqa")
     native = read_native_questions(data / "questions") if (data / "questions").is_dir() else None
@@ -258,3 +257,23 @@ def _split(text: str) -> list[str]:
 
 def _say(line: str) -> None:
     typer.echo(line, err=True)
+
+
+def selftest(
+    languages: Annotated[
+        list[str] | None, typer.Argument(help="Codes of your languages, such as en sw; without any, all.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model name or folder; without it, the shipped model.")
+    ] = None,
+) -> None:
+    """Say how well the installed model works for your languages, in seconds."""
+    import time
+
+    from lusifer.embedder import load_model
+    from lusifer.evaluate.retrieval import describe_selftest, run_selftest
+
+    embedder = load_model(model or "")
+    started = time.perf_counter()
+    outcome = run_selftest(embedder, languages or ())
+    typer.echo(describe_selftest(outcome, embedder.name, time.perf_counter() - started))

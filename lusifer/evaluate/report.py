@@ -132,9 +132,9 @@ def _scattered(result: dict[str, Any]) -> str:
     head = (
         "## One pool, each paragraph in one language\n\n"
         f"Answer in another language: recall@1 **{mean['other@1']:.3f}** (weakest {result['weakest']:.3f}), "
-        f"recall@5 {mean['other@5']:.3f}; in the question's own: recall@1 {mean['same@1']:.3f}. Where the "
-        f"answer is in another language, {mean['own_first']:.2f} of the first hits are in the question's own, "
-        f"as is {mean['fair']:.2f} of the pool. Without those paragraphs recall@1 would be "
+        f"recall@5 {mean['other@5']:.3f}; in the question's own: recall@1 {mean['same@1']:.3f}.\n\n"
+        f"Where the answer is in another language, {mean['own_first']:.2f} of the first hits are in the "
+        f"question's own, as is {mean['fair']:.2f} of the pool. Without those paragraphs recall@1 would be "
         f"{mean['loss']:.3f} higher."
     )
     header = [

@@ -83,9 +83,9 @@ def small(
     """Train lusifer-small from a multilingual encoder: cut, train, calibrate, quantise."""
     import torch
 
+    from lusifer.train.small import train_small
     from lusifer.train.small.export import export_small
-    from lusifer.train.small.recipe import RECIPES, SmallRecipe
-    from lusifer.train.small.trainer import train_small
+    from lusifer.train.small.texts import RECIPES, SmallRecipe
 
     if threads is not None:
         torch.set_num_threads(threads)

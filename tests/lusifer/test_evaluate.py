@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lusifer.errors import DataError
+from lusifer.errors import ConfigError, DataError
+from lusifer.evaluate import retrieval as selftest
 from lusifer.evaluate.cli import app, open_system
 from lusifer.evaluate.datasets import (
     ParallelSentences,
@@ -20,16 +21,17 @@ from lusifer.evaluate.datasets import (
     read_parallel,
     read_questions,
 )
-from lusifer.evaluate.mixed import native_pool, scattered_pool
 from lusifer.evaluate.report import to_markdown, write_results
 from lusifer.evaluate.retrieval import (
     measure,
     mixed_pool,
+    native_pool,
     ndcg_at,
     nearest_centroid,
     question_retrieval,
     ranks,
     recall_at,
+    scattered_pool,
     sentence_retrieval,
     top_k,
 )
@@ -283,3 +285,36 @@ def test_a_native_pool_is_asked_in_its_own_languages(tmp_path: Path) -> None:
     assert result["mean"] == {"recall@1": 0.5, "recall@5": 1.0}
     with pytest.raises(DataError, match="no paragraphs"):
         read_native_questions(tmp_path / "none")
+
+
+class Placed:
+    """Knows the built-in sentences; ``lost`` is a language whose sentences all look alike."""
+
+    def __init__(self, lost: str) -> None:
+        texts = json.loads(
+            Path(selftest.__file__).with_name("data").joinpath("parallel.json").read_text("utf-8")
+        )
+        self.places = {
+            text: 0 if code == lost else place
+            for code, own in texts.items()
+            for place, text in enumerate(own)
+        }
+
+    def embed_query(self, texts: list[str]) -> np.ndarray:
+        return np.eye(16, dtype=np.float32)[[self.places[text] for text in texts]]
+
+    embed_documents = embed_query
+
+
+def test_the_selftest_names_weak_pairs_in_plain_words() -> None:
+    outcome = selftest.run_selftest(Placed("sw"), ["en", "fi", "sw"])  # type: ignore[arg-type]
+    by_pair = {(pair.asked, pair.found): pair for pair in outcome.pairs}
+    assert by_pair["en", "fi"].verdict == "works well"
+    assert by_pair["en", "sw"].verdict == "works poorly"
+    text = selftest.describe_selftest(outcome, "toy", 0.25)
+    assert "toy: 6 pairs of 3 languages tested in 0.2 s." in text
+    assert "Asking in English for Swahili works poorly: 0% of the answers come first." in text
+    assert "The other 2 pairs work well." in text
+    for languages, message in ((["en", "xx"], "no language 'xx'"), (["en"], "makes no pair")):
+        with pytest.raises(ConfigError, match=message):
+            selftest.run_selftest(Placed(""), languages)  # type: ignore[arg-type]

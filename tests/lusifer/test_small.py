@@ -14,7 +14,7 @@ import pytest
 from lusifer import Embedder
 from lusifer.embedder import SHIPPED, model_stamp
 from lusifer.errors import CheckpointError, TruncationWarning
-from lusifer.onnx_backend import physical_cores
+from lusifer.static import physical_cores
 from lusifer.tokenization import encode
 
 FOLDER = SHIPPED["lusifer-small"]
@@ -128,9 +128,7 @@ def test_a_damaged_graph_is_named(tmp_path: Path) -> None:
 
 
 def test_a_process_of_lowered_priority_leaves_a_core_free() -> None:
-    code = (
-        "import os; from lusifer.onnx_backend import physical_cores as c; a = c(); os.nice(5); print(a, c())"
-    )
+    code = "import os; from lusifer.static import physical_cores as c; a = c(); os.nice(5); print(a, c())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     before, after = map(int, done.stdout.split())
     lowered = os.nice(0) > 0

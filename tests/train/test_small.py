@@ -13,18 +13,24 @@ from safetensors.numpy import load_file, save_file
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from lusifer import Embedder
-from lusifer.checkpoints.quantised import unpack_rows
+from lusifer.checkpoints.weights import unpack_rows
 from lusifer.errors import TrainingError
 from lusifer.tokenization import encode
-from lusifer.train.small import trainer
-from lusifer.train.small.export import export_small
-from lusifer.train.small.network import build_model
-from lusifer.train.small.quantise import pack_rows
-from lusifer.train.small.recipe import RECIPES, SmallRecipe
-from lusifer.train.small.source import SPECIAL, Source, build_tokenizer, read_source
-from lusifer.train.small.texts import read_corpus
-from lusifer.train.small.trainer import train_small
-from lusifer.train.small.vocabulary import choose_pieces, count_pieces, cut_tokenizer, vocabulary_of
+from lusifer.train import small as trainer
+from lusifer.train.small import train_small
+from lusifer.train.small.export import export_small, pack_rows
+from lusifer.train.small.source import (
+    SPECIAL,
+    Source,
+    build_model,
+    build_tokenizer,
+    choose_pieces,
+    count_pieces,
+    cut_tokenizer,
+    read_source,
+    vocabulary_of,
+)
+from lusifer.train.small.texts import RECIPES, SmallRecipe, read_corpus
 
 ENGLISH = [
     "rain",
