@@ -11,12 +11,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 from transformers import XLMRobertaConfig, XLMRobertaModel
+from typer.testing import CliRunner
 
 from lusifer import Embedder
 from lusifer.checkpoints.weights import unpack_rows
 from lusifer.errors import TrainingError
 from lusifer.tokenization import encode
 from lusifer.train import small as trainer
+from lusifer.train.cli import app
 from lusifer.train.small import train_small
 from lusifer.train.small.export import export_small, pack_rows
 from lusifer.train.small.source import (
@@ -254,3 +256,16 @@ def test_a_quantised_model_runs_without_torch_and_with_it(source: Source, tmp_pa
         np.dtype("i1"),
         np.dtype("u1"),
     }
+
+
+@pytest.mark.slow
+def test_the_command_makes_a_model_of_a_folder_of_documents(weights: Path, tmp_path: Path) -> None:
+    samples = Path(__file__).parents[2] / "samples"
+    done = CliRunner().invoke(
+        app, ["small", str(samples), "--from", str(weights), "--run", str(tmp_path / "run"), "--quick"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "step 8/8" in done.output
+    model = Embedder.load(tmp_path / "run" / "model")
+    assert model.embed_documents(["rain", "pluie"]).shape == (2, 32)
+    assert (tmp_path / "run" / "log.jsonl").is_file()

@@ -10,6 +10,7 @@ tensors names offset and length in ``model.safetensors`` beside it, which ONNX R
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from torch import nn
 
 from lusifer.checkpoints.own import CONFIG, GRAPH, TOKENIZER, WEIGHTS
 from lusifer.config import PromptKind
-from lusifer.errors import TrainingError
+from lusifer.errors import TrainingError, TruncationWarning
 from lusifer.model import Lusifer, pad
 from lusifer.tokenization import batches, tokenise
 from lusifer.train.small.source import save_compact, to_arrays
@@ -462,7 +463,10 @@ def calibrate(
 ) -> dict[str, Reach]:
     """Run texts through the model in float32 and return what each of its linear layers read."""
     model.eval()
-    rows = [tokenise(tokenizer, model.config, [text], kind)[0] for kind, text in texts]
+    with warnings.catch_warnings():
+        # Of a long text the beginning does as well.
+        warnings.simplefilter("ignore", TruncationWarning)
+        rows = [tokenise(tokenizer, model.config, [text], kind)[0] for kind, text in texts]
     mask: list[torch.Tensor] = [torch.empty(0)]
     with watch(model, mask) as seen:
         for batch in batches(rows, _BUDGET):
