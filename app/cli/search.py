@@ -1,7 +1,7 @@
 """``lusifer search``: one question from the command line; needs no server.
 
-A result is printed in colour and wrapped on a terminal, as plain unwrapped lines in a pipe. Control characters
-are left out: text of documents could steer the terminal with them.
+A result is printed in colour and wrapped on a terminal, as plain unwrapped lines in a pipe. Control
+characters are left out: text of documents could steer the terminal with them.
 """
 
 from __future__ import annotations
