@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from lusifer.checkpoints.load import OpenModel
     from lusifer.config import ModelConfig, PromptKind
 
-#: Name of the model that comes with the package, and its folder.
+#: The models that come with the package, by name, and the one that is taken when none is named.
+SHIPPED = {"lusifer-mini": Path(__file__).parent / "mini", "lusifer-small": Path(__file__).parent / "small"}
 DEFAULT_MODEL = "lusifer-mini"
-DEFAULT_FOLDER = Path(__file__).parent / "mini"
+DEFAULT_FOLDER = SHIPPED[DEFAULT_MODEL]
 
 
 def load_model(
@@ -37,7 +38,7 @@ def load_model(
 
     Args:
         reference: the address of an embedding service, a checkpoint folder or a hub id; empty or
-            ``DEFAULT_MODEL`` for the shipped model.
+            ``DEFAULT_MODEL`` for the default model, ``lusifer-small`` for the other that is shipped.
         device: where it runs; see ``Embedder.load``.
         service: how to use an embedding service; not read for other models.
 
@@ -59,7 +60,7 @@ def model_stamp(reference: str | Path = "", *, service: ServiceOptions | None = 
         from lusifer.service.backend import served_fingerprint
 
         return f"{reference}\n{served_fingerprint(str(reference), service or ServiceOptions())}"
-    folder = DEFAULT_FOLDER if is_default(reference) else Path(reference)
+    folder = Path(_resolve(reference))
     if not folder.is_dir():
         return str(reference)
     files = sorted(path for path in folder.iterdir() if path.is_file())
@@ -75,6 +76,15 @@ def is_service(reference: object) -> bool:
 def is_default(reference: str | Path | None) -> bool:
     """Tell whether a reference means the shipped model; a folder of that name in reach is preferred."""
     return not reference or (reference == DEFAULT_MODEL and not Path(DEFAULT_MODEL).is_dir())
+
+
+def _resolve(reference: str | Path | None) -> str | Path:
+    """Return the folder that a shipped model's name means; any other reference as it is."""
+    if not reference:
+        return DEFAULT_FOLDER
+    if isinstance(reference, str) and reference in SHIPPED and not Path(reference).is_dir():
+        return SHIPPED[reference]
+    return reference
 
 
 class TextEmbedder(Protocol):
@@ -151,10 +161,11 @@ class Embedder:
 
         Args:
             name_or_path: a checkpoint folder, in our format or the published one; the hub id of such a
-                checkpoint, ``Hieuman/LUSIFER`` for one; the address of an embedding service; None, empty or
-                ``lusifer-mini`` for the model that comes with the package.
+                checkpoint, ``Hieuman/LUSIFER`` for one; the address of an embedding service; ``lusifer-mini``
+                or ``lusifer-small`` for a model that comes with the package; None or empty for the default.
             device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best there is. A folded table runs
-                on the CPU always.
+                on the CPU always; a quantised model runs in 8 bits on the CPU unless a device or a dtype is
+                asked for, which needs torch.
             dtype: ``float32``, ``bfloat16`` or ``float16``; None for float32 on a CPU, bfloat16 elsewhere.
             projected: False leaves the output projection out; the published model's vectors were made so
                 until March 2025, and which of the two the paper used is unknown.
@@ -171,9 +182,7 @@ class Embedder:
             return cls(open_remote(str(name_or_path), service or ServiceOptions()))
         from lusifer.checkpoints.load import open_model
 
-        folder = DEFAULT_FOLDER if is_default(name_or_path) else name_or_path
-        assert folder is not None
-        return cls(open_model(folder, device, dtype, projected=projected))
+        return cls(open_model(_resolve(name_or_path), device, dtype, projected=projected))
 
     @property
     def tokenizer(self) -> Tokenizer:

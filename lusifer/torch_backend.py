@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,19 +11,33 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from lusifer.checkpoints.own import CONFIG, TOKENIZER, backbone_file, is_published, read_config, read_json
+from lusifer.checkpoints.own import (
+    CONFIG,
+    GRAPH,
+    TOKENIZER,
+    backbone_file,
+    is_published,
+    read_config,
+    read_json,
+)
 from lusifer.checkpoints.published import PublishedWeights, read_published
-from lusifer.checkpoints.weights import WeightFiles, check_names, check_shape, fill, weight_paths
+from lusifer.checkpoints.weights import (
+    QuantisedFile,
+    WeightFiles,
+    check_names,
+    check_shape,
+    fill,
+    weight_paths,
+)
 from lusifer.config import ModelConfig, PromptKind
 from lusifer.errors import ConfigError
 from lusifer.model import Lusifer, pad
 from lusifer.static import normalise
-from lusifer.tokenization import encode, load_tokenizer, warn_if_cut
+from lusifer.tokenization import batches, load_tokenizer, tokenise
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 #: Tokens in a batch, padding included.
 _BUDGET = {"cpu": 4096, "mps": 8192, "cuda": 32768}
-_BLOCK = 4096
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -106,9 +120,11 @@ def load_checkpoint(
     return Checkpoint(model, tokenizer, [path, *weight_paths(folder)])
 
 
-def _own_weights(folder: Path, shapes: dict[str, tuple[int, ...]], projected: bool) -> WeightFiles:
+def _own_weights(
+    folder: Path, shapes: dict[str, tuple[int, ...]], projected: bool
+) -> WeightFiles | QuantisedFile:
     """Open the weights of a checkpoint of our own format, which must be those of the model."""
-    files = WeightFiles(folder)
+    files = QuantisedFile(folder) if (folder / GRAPH).is_file() else WeightFiles(folder)
     names = files.shapes.keys()
     extra = {name for name in names - shapes.keys() if projected or not name.startswith("projection.")}
     check_names(folder, shapes.keys() - names, extra)
@@ -154,25 +170,14 @@ class TorchBackend:
     def embed(self, texts: Sequence[str], kind: PromptKind, instruction: str = "") -> NDArray[np.float32]:
         """Return unit vectors, ``(len(texts), dimensions)``, in the order given, each text's its own."""
         rows = self.tokenise(texts, kind, instruction)
-        order = sorted((index for index, row in enumerate(rows) if row), key=lambda index: -len(rows[index]))
         result = np.zeros((len(rows), self.dimensions), np.float32)
-        for batch in _batches(order, rows, _BUDGET.get(self.device.type, _BUDGET["cpu"])):
+        for batch in batches(rows, _BUDGET.get(self.device.type, _BUDGET["cpu"]), multiple=8):
             result[batch] = self._run([rows[index] for index in batch])
         return normalise(result)
 
     def tokenise(self, texts: Sequence[str], kind: PromptKind, instruction: str = "") -> list[list[int]]:
         """Return the token ids the model reads: prompt included, cut at the end, not padded."""
-        prompts, longest = self._config.prompts, self._config.max_tokens
-        rows: list[list[int]] = []
-        trimmed = 0
-        for start in range(0, len(texts), _BLOCK):
-            block = [prompts.render(kind, text, instruction) for text in texts[start : start + _BLOCK]]
-            for encoding in encode(self.tokenizer, block):
-                ids = encoding.ids
-                trimmed += len(ids) > longest
-                rows.append(ids[:longest])
-        warn_if_cut(trimmed, longest, depth=1)
-        return rows
+        return tokenise(self.tokenizer, self._config, texts, kind, instruction)
 
     @torch.inference_mode()
     def _run(self, rows: list[list[int]]) -> NDArray[np.float32]:
@@ -180,12 +185,3 @@ class TorchBackend:
         output = self.model(ids.to(self.device), mask.to(self.device))
         reps: NDArray[np.float32] = output.reps.float().cpu().numpy()
         return reps
-
-
-def _batches(order: list[int], rows: list[list[int]], budget: int) -> Iterator[list[int]]:
-    """Cut texts sorted by falling length into batches of at most ``budget`` padded tokens."""
-    start = 0
-    while start < len(order):
-        count = max(1, budget // (-(-len(rows[order[start]]) // 8) * 8))
-        yield order[start : start + count]
-        start += count

@@ -24,7 +24,8 @@ from indexer.cli import index, remove, status
 from indexer.errors import UsageError
 from indexer.report import printable
 from lusifer.evaluate.cli import app as evaluate
-from lusifer.train.cli import align, finetune, mini, toy
+from lusifer.evaluate.cli import selftest
+from lusifer.train.cli import align, finetune, mini, small, toy
 from search.errors import RequestError
 
 if TYPE_CHECKING:
@@ -66,9 +67,9 @@ def _bm25() -> Bm25:
     return Bm25()
 
 
-for _command in (index, search, serve, serve_embeddings, status, remove, embed):
+for _command in (index, search, serve, serve_embeddings, status, remove, embed, selftest):
     cli.command()(_command)
-for _training in (mini, align, finetune, toy, calibrate):
+for _training in (mini, small, align, finetune, toy, calibrate):
     train.command()(_training)
 cli.add_typer(train, name="train")
 cli.add_typer(evaluate, name="evaluate")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lusifer.checkpoints.own import (
     CONFIG,
+    GRAPH,
     TOKENIZER,
     WEIGHTS,
     checkpoint_folder,
@@ -25,7 +26,7 @@ from lusifer.checkpoints.own import (
 )
 from lusifer.config import ModelConfig, PromptKind
 from lusifer.errors import needs_extra
-from lusifer.static import StaticTable
+from lusifer.static import OnnxBackend, StaticTable
 from lusifer.tokenization import WordTokenizer, load_tokenizer
 
 
@@ -60,9 +61,17 @@ def open_model(
             table = StaticTable.open(folder, config, words)
             digest = fingerprint(config, [folder / TOKENIZER, folder / WEIGHTS])
             return OpenModel(config, table, words, digest)
+        if (folder / GRAPH).is_file() and device in (None, "cpu") and dtype is None and projected:
+            return _open_quantised(folder, config)
     with needs_extra("models", f"The model {name}"):
         from lusifer.torch_backend import TorchBackend
 
     backend, files = TorchBackend.open(folder, device, dtype, projected=projected)
     config = backend.model.config
     return OpenModel(config, backend, WordTokenizer(backend.tokenizer), fingerprint(config, files))
+
+
+def _open_quantised(folder: Path, config: ModelConfig) -> OpenModel:
+    words = WordTokenizer(load_tokenizer(folder / TOKENIZER))
+    files = [folder / TOKENIZER, folder / WEIGHTS, folder / GRAPH]
+    return OpenModel(config, OnnxBackend(folder, config, words.tokenizer), words, fingerprint(config, files))

@@ -24,6 +24,8 @@ from lusifer.config import ModelConfig
 from lusifer.errors import CheckpointError, ConfigError
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+#: Beside the weights of a quantised model: how ONNX Runtime runs them.
+GRAPH = "model.onnx"
 
 Quantisation = Literal["int8", "float16"]
 

@@ -37,7 +37,7 @@ def evaluate() -> None:
 @app.command()
 def retrieval(
     context: typer.Context,
-    data: Annotated[Path, typer.Argument(help="Folder with sib200.jsonl and mlqa/.")],
+    data: Annotated[Path, typer.Argument(help="Folder with sib200.jsonl, mlqa/ and, perhaps, questions/.")],
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,18 +49,23 @@ def retrieval(
     stem: Annotated[str, typer.Option(help="Name of the result files.")] = "retrieval",
 ) -> None:
     """Sentence retrieval, questions to paragraphs and mixed pools, without any network."""
-    from lusifer.evaluate.datasets import read_parallel, read_questions
+    from lusifer.evaluate.datasets import read_native_questions, read_parallel, read_questions
     from lusifer.evaluate.report import describe_run, to_markdown, write_results
-    from lusifer.evaluate.retrieval import measure
+    from lusifer.evaluate.retrieval import measure, native_pool, scattered_pool
 
     sentences, questions = read_parallel(data / "sib200.jsonl"), read_questions(data / "mlqa")
+    native = read_native_questions(data / "questions") if (data / "questions").is_dir() else None
     measured = []
     names: list[str | None] = [*model] if model else [None]
     for name in names:
         # Systems without vectors come from whoever runs these commands, by name.
         system = open_system(name, context.obj or {})
         run = describe_run(system.name, system.fingerprint)
-        measured.append({"run": run, **measure(system.retriever, sentences, questions)})
+        row = {"run": run, **measure(system.retriever, sentences, questions)}
+        row["scattered"] = scattered_pool(system.retriever, questions)
+        if native is not None:
+            row["native"] = native_pool(system.retriever, native)
+        measured.append(row)
     results = measured[0] if len(measured) == 1 else {"systems": measured}
     typer.echo(to_markdown(results))
     for path in write_results(results, out, stem):
@@ -252,3 +257,23 @@ def _split(text: str) -> list[str]:
 
 def _say(line: str) -> None:
     typer.echo(line, err=True)
+
+
+def selftest(
+    languages: Annotated[
+        list[str] | None, typer.Argument(help="Codes of your languages, such as en sw; without any, all.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model name or folder; without it, the shipped model.")
+    ] = None,
+) -> None:
+    """Say how well the installed model works for your languages, in seconds."""
+    import time
+
+    from lusifer.embedder import load_model
+    from lusifer.evaluate.retrieval import describe_selftest, run_selftest
+
+    embedder = load_model(model or "")
+    started = time.perf_counter()
+    outcome = run_selftest(embedder, languages or ())
+    typer.echo(describe_selftest(outcome, embedder.name, time.perf_counter() - started))

@@ -86,6 +86,34 @@ def read_questions(folder: Path) -> QuestionAnswering:
     return QuestionAnswering(paragraphs, questions)
 
 
+def read_native_questions(folder: Path) -> QuestionAnswering:
+    """Read ``paragraphs.<language>.jsonl`` and ``questions.<language>.jsonl``, each asked in its language.
+
+    A paragraph's title stands before its text.
+
+    Raises:
+        DataError: the folder holds no such file, or one is broken.
+    """
+    paragraphs = {
+        path.name.split(".")[1]: {row["pid"]: _titled(row) for row in _read_jsonl(path)}
+        for path in sorted(folder.glob("paragraphs.*.jsonl"))
+    }
+    if not paragraphs:
+        raise DataError(f"no paragraphs in {folder}", hint="it needs paragraphs.<language>.jsonl files")
+    questions = {}
+    for code in paragraphs:
+        rows = list(_read_jsonl(folder / f"questions.{code}.jsonl"))
+        questions[code, code] = Questions(
+            [row["qid"] for row in rows], [row["question"] for row in rows], [row["pid"] for row in rows]
+        )
+    return QuestionAnswering(paragraphs, questions)
+
+
+def _titled(row: dict[str, Any]) -> str:
+    title, text = str(row.get("title") or ""), str(row["text"])
+    return text if not title or text.startswith(title) else f"{title}. {text}"
+
+
 def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         raise DataError(f"evaluation file {path} does not exist", hint="check the data folder's layout")

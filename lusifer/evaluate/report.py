@@ -51,6 +51,10 @@ def to_markdown(results: dict[str, Any]) -> str:
         parts.append(_questions(results["questions"]))
     if "mixed" in results:
         parts.append(_mixed(results["mixed"]))
+    if "scattered" in results:
+        parts.append(_scattered(results["scattered"]))
+    if "native" in results:
+        parts.append(_native(results["native"]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -117,6 +121,40 @@ def _mixed(result: dict[str, Any]) -> str:
         f"## One pool of all languages\n\nLanguage bias (mean ratio): {result['bias']:.2f}.\n\n"
         + make_table(header, rows)
     )
+
+
+def _scattered(result: dict[str, Any]) -> str:
+    mean = result["mean"]
+    names = ("other@1", "other@5", "same@1", "own_first", "fair", "loss")
+    rows = [
+        [code, *(_cell(row[name]) for name in names)] for code, row in result.items() if isinstance(row, dict)
+    ]
+    head = (
+        "## One pool, each paragraph in one language\n\n"
+        f"Answer in another language: recall@1 **{mean['other@1']:.3f}** (weakest {result['weakest']:.3f}), "
+        f"recall@5 {mean['other@5']:.3f}; in the question's own: recall@1 {mean['same@1']:.3f}.\n\n"
+        f"Where the answer is in another language, {mean['own_first']:.2f} of the first hits are in the "
+        f"question's own, as is {mean['fair']:.2f} of the pool. Without those paragraphs recall@1 would be "
+        f"{mean['loss']:.3f} higher."
+    )
+    header = [
+        "question", "other: recall@1", "other: recall@5", "own: recall@1", "first hit in own language",
+        "pool in own language", "loss",
+    ]  # fmt: skip
+    return head + "\n\n" + make_table(header, rows)
+
+
+def _native(result: dict[str, Any]) -> str:
+    rows = [
+        [code, *(_cell(row[name]) for name in ("recall@1", "recall@5"))]
+        for code, row in result.items()
+        if isinstance(row, dict)
+    ]
+    head = (
+        "## People's questions, one pool of all languages, answer in the question's own\n\n"
+        f"recall@1 **{result['mean']['recall@1']:.3f}**, weakest language {result['weakest']:.3f}."
+    )
+    return head + "\n\n" + make_table(["language", "recall@1", "recall@5"], rows)
 
 
 def make_table(header: Sequence[str], rows: Sequence[Sequence[str]], text: int = 1) -> str:

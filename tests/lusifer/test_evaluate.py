@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lusifer.errors import DataError
+from lusifer.errors import ConfigError, DataError
+from lusifer.evaluate import retrieval as selftest
 from lusifer.evaluate.cli import app, open_system
 from lusifer.evaluate.datasets import (
     ParallelSentences,
     QuestionAnswering,
     Questions,
+    read_native_questions,
     read_parallel,
     read_questions,
 )
@@ -23,11 +25,13 @@ from lusifer.evaluate.report import to_markdown, write_results
 from lusifer.evaluate.retrieval import (
     measure,
     mixed_pool,
+    native_pool,
     ndcg_at,
     nearest_centroid,
     question_retrieval,
     ranks,
     recall_at,
+    scattered_pool,
     sentence_retrieval,
     top_k,
 )
@@ -230,3 +234,87 @@ def test_the_command_measures_the_shipped_model(tmp_path: Path) -> None:
     assert result["sentences"]["mean"] > 0.9, "everyday sentences, each to be found among forty"
     assert result["sentences"]["minimum"] > 0.8
     assert result["questions"]["same"]["recall@1"] == 1.0
+
+
+def test_a_scattered_pool_has_each_paragraph_in_one_language() -> None:
+    # Four paragraphs in two languages each; the same place in both is the same paragraph.
+    paragraphs = {code: {f"{code}{at}": f"{code}:{at}" for at in range(4)} for code in ("en", "fi")}
+    questions = {
+        (asked, answered): Questions(
+            [f"q{at}" for at in range(4)],
+            [f"{asked}?:{at}" for at in range(4)],
+            [f"{answered}{at}" for at in range(4)],
+        )
+        for asked in paragraphs
+        for answered in paragraphs
+    }
+    data = QuestionAnswering(paragraphs, questions)
+    result = scattered_pool(Known(), data)
+    assert result["mean"]["other@1"] == result["weakest"] == 1.0
+    assert result["en"]["fair"] + result["fi"]["fair"] == pytest.approx(1.0)
+    assert result["en"]["own_first"] == result["mean"]["loss"] == 0.0
+
+    class Partial(Known):
+        """Finds the right paragraph second: one in the question's own language stands before it."""
+
+        def embed_query(self, texts: list[str]) -> np.ndarray:
+            own = np.array([[text.startswith("en")] for text in texts], np.float32)
+            return np.concatenate([super().embed_query(texts), 2 * own], axis=1)
+
+        def embed_documents(self, texts: list[str]) -> np.ndarray:
+            own = np.array([[text.startswith("en")] for text in texts], np.float32)
+            return np.concatenate([super().embed_documents(texts), own], axis=1)
+
+    biased = scattered_pool(Partial(), data)
+    assert biased["en"]["other@1"] == 0.0
+    assert biased["en"]["own_first"] == biased["en"]["loss"] == 1.0
+    assert biased["fi"]["other@1"] == 1.0
+
+
+def test_a_native_pool_is_asked_in_its_own_languages(tmp_path: Path) -> None:
+    for code, right in (("en", 0), ("te", 1)):
+        write_jsonl(
+            tmp_path / f"paragraphs.{code}.jsonl", [{"pid": code, "title": "About", "text": f"text:{right}"}]
+        )
+        write_jsonl(tmp_path / f"questions.{code}.jsonl", [{"qid": code, "pid": code, "question": "which:0"}])
+    data = read_native_questions(tmp_path)
+    assert data.paragraphs["te"]["te"] == "About. text:1"
+    result = native_pool(Known(), data)
+    assert result["en"]["recall@1"] == 1.0
+    assert result["weakest"] == 0.0
+    assert result["mean"] == {"recall@1": 0.5, "recall@5": 1.0}
+    with pytest.raises(DataError, match="no paragraphs"):
+        read_native_questions(tmp_path / "none")
+
+
+class Placed:
+    """Knows the built-in sentences; ``lost`` is a language whose sentences all look alike."""
+
+    def __init__(self, lost: str) -> None:
+        texts = json.loads(
+            Path(selftest.__file__).with_name("data").joinpath("parallel.json").read_text("utf-8")
+        )
+        self.places = {
+            text: 0 if code == lost else place
+            for code, own in texts.items()
+            for place, text in enumerate(own)
+        }
+
+    def embed_query(self, texts: list[str]) -> np.ndarray:
+        return np.eye(16, dtype=np.float32)[[self.places[text] for text in texts]]
+
+    embed_documents = embed_query
+
+
+def test_the_selftest_names_weak_pairs_in_plain_words() -> None:
+    outcome = selftest.run_selftest(Placed("sw"), ["en", "fi", "sw"])  # type: ignore[arg-type]
+    by_pair = {(pair.asked, pair.found): pair for pair in outcome.pairs}
+    assert by_pair["en", "fi"].verdict == "works well"
+    assert by_pair["en", "sw"].verdict == "works poorly"
+    text = selftest.describe_selftest(outcome, "toy", 0.25)
+    assert "toy: 6 pairs of 3 languages tested in 0.2 s." in text
+    assert "Asking in English for Swahili works poorly: 0% of the answers come first." in text
+    assert "The other 2 pairs work well." in text
+    for languages, message in ((["en", "xx"], "no language 'xx'"), (["en"], "makes no pair")):
+        with pytest.raises(ConfigError, match=message):
+            selftest.run_selftest(Placed(""), languages)  # type: ignore[arg-type]
