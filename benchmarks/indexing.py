@@ -158,7 +158,7 @@ def _measured_split(split: Callable[..., Any], clock: Clock) -> Any:
 
 def measure(documents: int, seed: int, model: str | None, texts: Path) -> dict[str, Any]:
     """Run the benchmark and return its result."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         docs, data = Path(folder, "docs"), Path(folder, "data")
         size = write_documents(docs, read_sentences(texts), documents, seed)
         clock = Clock()

@@ -227,7 +227,7 @@ def resident_mb(data: Path, server: subprocess.Popen[str]) -> dict[str, int]:
 
 def run(count: int, model: Embedder, name: str | None, requests: int) -> dict[str, object]:
     sentences = read_sentences()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         data = Path(folder).resolve() / "index"
         data.mkdir()
         seconds = fill(data, model, name, count, sentences)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from app.cli.terminal import print_result
+from app.cli.search import print_result
 from search.request import SearchRequest
 from search.service import search
 

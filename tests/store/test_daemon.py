@@ -487,7 +487,7 @@ def test_no_text_reaches_the_log(data: Path) -> None:
     steady.close()
     end_daemon(data)
     log = DaemonFiles(data).log.read_text()
-    assert "ended" in log
+    assert "ready" in log
     assert "kirjasto" not in log
     assert not any(chunk.text in log or chunk.path in log for chunk in CHUNKS)
 
