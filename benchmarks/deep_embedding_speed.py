@@ -177,7 +177,7 @@ def main() -> None:
     counts = [given.threads] if given.threads else [1, 2]
     passages, questions = read_texts(given.data)
     result = {
-        "command": " ".join(["python", "benchmarks/deep_embedding_speed.py", *sys.argv[1:]]),
+        "command": "python benchmarks/deep_embedding_speed.py DATA",
         "date": time.strftime("%Y-%m-%d"),
         **processor(),
         "passages": len(passages),

@@ -13,7 +13,7 @@ import pytest
 
 from lusifer import Embedder
 from lusifer.embedder import SHIPPED, model_stamp
-from lusifer.errors import CheckpointError, TruncationWarning
+from lusifer.errors import CheckpointError, MissingLibrary, TruncationWarning
 from lusifer.static import physical_cores
 from lusifer.tokenization import encode
 
@@ -143,3 +143,10 @@ def test_the_card_names_licence_and_configuration() -> None:
     card = (FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Permission is hereby granted, free of charge" in card
     assert json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))["name"] == "lusifer-small"
+
+
+def test_without_its_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingLibrary, match="lusifer-small needs onnxruntime") as caught:
+        Embedder.load("lusifer-small")
+    assert "lusifer-search[deep]" in caught.value.hint
