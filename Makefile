@@ -39,8 +39,10 @@ serve: $(ANY)    ## Open the search page on what the demo indexed: http://127.0.
 test: lint       ## Run the linters and all tests, offline
 	$(BIN)/python -m pytest
 
-test-fast: $(FULL) ## Run the tests that take seconds: all but the slow ones and those that drive a browser
-	$(BIN)/python -m pytest -m "not slow and not e2e" --ignore=tests/evaluate/test_benchmark_mteb.py
+# Importing torch alone takes longer than most tests: the fast lane leaves out the files that do.
+WITH_TORCH = $(shell grep -rlE '^(import|from) (torch|mteb)' tests) tests/train tests/evaluate
+test-fast: $(FULL) ## Run the tests that take seconds: all but the slow ones, and those of torch or a browser
+	$(BIN)/python -m pytest -n 2 -m "not slow and not e2e" $(addprefix --ignore=,$(WITH_TORCH))
 
 lint: $(FULL)    ## Check style, types and the imports between packages
 	$(BIN)/ruff check .

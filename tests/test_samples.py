@@ -16,6 +16,8 @@ import pytest
 from app.settings import Settings
 from search.request import SearchRequest
 
+pytestmark = pytest.mark.slow  # processes, or a model that works for seconds
+
 ROOT = Path(__file__).parents[1]
 QUESTIONS = ROOT / "tests" / "data" / "sample_questions.jsonl"
 

@@ -155,6 +155,7 @@ def test_a_hint_names_the_command_once() -> None:
     assert remedy(HintedError("odd")) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3"])
 def test_serve_refuses_others_without_a_key(host: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "LUSIFER_API_KEY"}

@@ -21,6 +21,8 @@ from app.settings import Settings
 from common.settings import SettingsError, load_settings
 from lusifer import Embedder, ServiceError, ServiceOptions
 
+pytestmark = pytest.mark.slow  # processes, or a model that works for seconds
+
 KEY = "a-long-secret-key-for-tests"
 TEXTS = [f"{'bees winter honey garden moon '[: number % 25]} {number}" for number in range(700)]
 

@@ -15,6 +15,8 @@ from store.errors import StoreShared
 from store.server.index import ServerIndex
 from tests.indexer.conftest import World
 
+pytestmark = pytest.mark.slow  # processes, or a model that works for seconds
+
 
 @pytest.fixture
 def client() -> Iterator[QdrantClient]:

@@ -217,6 +217,7 @@ def test_tensors_are_mapped_not_read(toy_folder: Path) -> None:
     np.testing.assert_array_equal(table, load_file(path)["table"])
 
 
+@pytest.mark.slow
 def test_types_numpy_lacks_are_refused_by_name(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file as save

@@ -157,6 +157,7 @@ def sentence_transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_reads_sentence_transformers_folders(sentence_transformer: Path) -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer

@@ -23,6 +23,8 @@ from lusifer.embedder import is_service
 from lusifer.service import normalise_url
 from lusifer.service.client import retry_after
 
+pytestmark = pytest.mark.slow  # processes, or a model that works for seconds
+
 Answer = tuple[int, dict[str, str], bytes]
 
 

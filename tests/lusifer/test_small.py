@@ -17,6 +17,8 @@ from lusifer.errors import CheckpointError, MissingLibrary, TruncationWarning
 from lusifer.static import physical_cores
 from lusifer.tokenization import encode
 
+pytestmark = pytest.mark.slow  # processes, or a model that works for seconds
+
 FOLDER = SHIPPED["lusifer-small"]
 RAIN = {
     "en": "How do I store rain water?",

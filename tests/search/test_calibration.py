@@ -22,6 +22,8 @@ from search.ranking import Asked, Calibration, Evidence, FusionWeights, score
 from store.fusion import FusionParameters, fuse
 from store.lexical import document_vector, query_vector
 
+pytestmark = pytest.mark.slow  # processes, or a model that works for seconds
+
 ROOT = Path(__file__).parents[2]
 CODES = ("en", "ar", "ko")
 

@@ -46,6 +46,8 @@ from store import (
 from store.daemon.client import RemoteStore
 from store.daemon.protocol import DaemonFiles, connect, receive, send
 
+pytestmark = pytest.mark.slow  # processes, or a model that works for seconds
+
 CHUNKS = make_chunks(10)
 VECTORS = make_vectors(len(CHUNKS))
 

@@ -42,6 +42,7 @@ from store.server.index import ServerIndex
 
 # What the in-memory mode says of itself; a server does not.
 pytestmark = [
+    pytest.mark.slow,  # starts daemons
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
     pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
 ]
