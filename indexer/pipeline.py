@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from indexer.text.language import LanguageFinder
 
 
+_LEFT_OUT = "gone; it is not in the rebuilt index"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to run.
@@ -88,12 +91,18 @@ class Indexer:
         named = resolve_roots(paths)
         current = self._find_current(rebuild)
         session = Session(self._choose_model(current.schema.model if current else ""))
+        lost: list[str] = []
         if current is None:
             # Nothing is searched yet, so the collection can be searched while it is filled.
+            if rebuild:
+                known, lost = self._former_roots()
+                named = resolve_roots([*known, *named])
             self._require(named)
             building = self._location.build(session.schema, fresh=rebuild)
             current = self._find_current(rebuild)
             if current is None:
+                with self._open_building(building) as manifest:
+                    manifest.add_roots([*map(show_path, named), *lost])
                 self._location.switch(building)
                 current, rebuild = building, False
         with self._open_manifest(current, rebuild) as manifest:
@@ -101,6 +110,8 @@ class Indexer:
                 report = self._update(current, manifest, session, named)
             else:
                 report = self._replace(manifest, session, named, rebuild)
+        if not rebuild:
+            report.skipped += [Problem(path, _LEFT_OUT) for path in lost]
         report.seconds = time.monotonic() - started
         return report
 
@@ -188,7 +199,7 @@ class Indexer:
             manifest.set_roots([*map(show_path, roots), *gone])
             report = self._fill(building, manifest, session, found, ["/"])
         self._location.switch(building)
-        report.skipped += [Problem(path, "gone; it is not in the rebuilt index") for path in gone]
+        report.skipped += [Problem(path, _LEFT_OUT) for path in gone]
         return report
 
     def _open_building(self, building: CollectionInfo) -> Manifest:
@@ -199,6 +210,17 @@ class Indexer:
         except ManifestDamaged:
             Manifest.delete(folder)
             return Manifest.open(folder)
+
+    def _former_roots(self) -> tuple[list[Path], list[str]]:
+        """Return the roots of an index whose collection cannot be read, as ``_known_roots`` does."""
+        folder = self._location.current_manifest()
+        if folder is None or not Manifest.exists(folder):
+            return [], []
+        try:
+            with Manifest.open(folder) as manifest:
+                return _known_roots(manifest)
+        except ManifestDamaged:
+            return [], []
 
     def _require(self, roots: Sequence[Path]) -> None:
         """Refuse a run that is to index nothing.

@@ -220,6 +220,9 @@ class MemoryLocation:
     def remembered(self) -> CollectionInfo | None:
         return self.current()
 
+    def current_manifest(self) -> Path | None:
+        return None if self.current_name is None else self.folder / self.current_name
+
     def open(self, info: CollectionInfo | None = None) -> MemoryStore:
         self.opened += 1
         info = info or self.current()

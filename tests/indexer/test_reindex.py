@@ -322,6 +322,24 @@ def test_a_store_too_damaged_to_tell_what_it_is_does_not_hinder_a_rebuild(world,
     assert world.run().unchanged == 5
 
 
+def test_a_rebuild_of_a_damaged_store_keeps_all_that_was_indexed(world, paragraphs, tmp_path: Path) -> None:
+    fill(world, paragraphs, 5)
+    elsewhere = [tmp_path / "one", tmp_path / "two", tmp_path / "three"]
+    for folder in elsewhere:
+        folder.mkdir()
+        (folder / f"{folder.name}.txt").write_text("more words")
+    world.run(world.docs, *elsewhere[:2])
+    elsewhere[1].rename(tmp_path / "unplugged")
+    world.location.damaged.add(world.location.current_name)
+
+    report = world.indexer.run([elsewhere[2]], rebuild=True)
+
+    assert (report.indexed, [problem.path for problem in report.skipped]) == (7, [str(elsewhere[1])])
+    assert roots(world) == sorted(map(str, [world.docs, *elsewhere]))
+    world.location.damaged.add(world.location.current_name)
+    assert world.indexer.run(rebuild=True).indexed == 7
+
+
 def test_an_index_of_a_former_version_is_named_as_that(world, paragraphs, monkeypatch) -> None:
     fill(world, paragraphs, 2)
 
