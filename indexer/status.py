@@ -35,6 +35,7 @@ class Status:
         problem: what is wrong with the store; empty if nothing is.
         successor: the model with which the index is being built again; None if it is not.
         successor_documents: how many documents that has so far.
+        rebuilding: whether that is an unfinished rebuild, made with what made the present index.
     """
 
     data: str
@@ -51,6 +52,7 @@ class Status:
     problem: str
     successor: str | None = None
     successor_documents: int = 0
+    rebuilding: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object that ``--json`` prints."""
@@ -80,6 +82,7 @@ def take_status(location: IndexLocation, data: str) -> Status:
     indexed = [record for record in records if record.state == "indexed"]
     stored, problem = _count_stored(location, current)
     successor, successor_documents = (None, 0) if problem else _find_successor(location)
+    schema = None if successor is None else successor.schema
     return Status(
         data=data,
         documents=len(indexed),
@@ -93,18 +96,19 @@ def take_status(location: IndexLocation, data: str) -> Status:
         model=current.schema.model,
         fingerprint=current.schema.fingerprint,
         problem=problem,
-        successor=successor,
+        successor=None if schema is None else schema.model,
         successor_documents=successor_documents,
+        rebuilding=schema == current.schema,
     )
 
 
-def _find_successor(location: IndexLocation) -> tuple[str | None, int]:
+def _find_successor(location: IndexLocation) -> tuple[CollectionInfo | None, int]:
     for building in location.unfinished():
         folder = location.manifest_folder(building)
         if Manifest.exists(folder):
             with Manifest.open(folder) as manifest:
                 documents = sum(record.state == "indexed" for record in manifest.under())
-            return building.schema.model, documents
+            return building, documents
     return None, 0
 
 
@@ -131,7 +135,12 @@ def describe(status: Status) -> Iterator[str]:
     yield from describe_problems(status.skipped, status.failed)
     if status.pending:
         yield f"Pending       {status.pending:,} documents of an interrupted run: run lusifer index again"
-    if status.successor is not None:
+    if status.rebuilding:
+        yield (
+            f"Rebuild       unfinished, {status.successor_documents:,} documents so far: "
+            "lusifer index --rebuild completes it"
+        )
+    elif status.successor is not None:
         model = status.successor or DEFAULT_MODEL
         yield (
             f"Next model    {model}, {status.successor_documents:,} documents so far: "
