@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,8 +101,8 @@ class Indexer:
             building = self._location.build(session.schema, fresh=rebuild)
             current = self._find_current(rebuild)
             if current is None:
-                with self._open_building(building) as manifest:
-                    manifest.add_roots([*map(show_path, named), *lost])
+                with self._open_building(building) as begun:
+                    begun.add_roots([*map(show_path, named), *lost])
                 self._location.switch(building)
                 current, rebuild = building, False
         with self._open_manifest(current, rebuild) as manifest:
@@ -110,6 +110,9 @@ class Indexer:
                 report = self._update(current, manifest, session, named)
             else:
                 report = self._replace(manifest, session, named, rebuild)
+        if manifest is None:
+            # The collection it belongs to is not searched any more and goes with the next run.
+            Manifest.keep_aside(self._location.manifest_folder(current))
         if not rebuild:
             report.skipped += [Problem(path, _LEFT_OUT) for path in lost]
         report.seconds = time.monotonic() - started
@@ -151,16 +154,18 @@ class Indexer:
 
     @contextmanager
     def _open_manifest(self, current: CollectionInfo, rebuild: bool) -> Iterator[Manifest | None]:
-        """Open the current collection's manifest; a damaged one does not hinder a rebuild."""
-        try:
-            manifest = Manifest.open(self._location.manifest_folder(current))
-        except ManifestDamaged:
-            if not rebuild:
-                raise
-            yield None
-        else:
-            with manifest:
-                yield manifest
+        """Open the current collection's manifest; one without readable roots does not hinder a rebuild."""
+        with ExitStack() as stack:
+            manifest: Manifest | None = None
+            try:
+                manifest = stack.enter_context(Manifest.open(self._location.manifest_folder(current)))
+                if rebuild:
+                    manifest.roots()
+            except ManifestDamaged:
+                if not rebuild:
+                    raise
+                manifest = None
+            yield manifest
 
     def _update(
         self, current: CollectionInfo, manifest: Manifest, session: Session, named: Sequence[Path]
@@ -223,7 +228,7 @@ class Indexer:
             return [], []
 
     def _require(self, roots: Sequence[Path]) -> None:
-        """Refuse a run that is to index nothing.
+        """Refuse a run that is to index nothing: nothing is named, or known from earlier runs.
 
         Raises:
             UsageError: there are no roots.
@@ -237,7 +242,10 @@ class Indexer:
             raise
         except StoreError:
             pass
-        raise UsageError("there is nothing to index", hint="name files or folders: lusifer index PATH...")
+        option = "--rebuild " if self._location.current_manifest() else ""
+        raise UsageError(
+            "there is nothing to index", hint=f"name files or folders: lusifer index {option}PATH..."
+        )
 
     def _walk(self, roots: Sequence[Path]) -> Walk:
         return walk(

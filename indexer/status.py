@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from common.languages import LANGUAGES
+from indexer.errors import ManifestDamaged
 from indexer.manifest import Manifest
 from indexer.report import Problem, describe_problems, printable
 from lusifer.embedder import DEFAULT_MODEL
@@ -106,7 +108,8 @@ def _find_successor(location: IndexLocation) -> tuple[CollectionInfo | None, int
     for building in location.unfinished():
         folder = location.manifest_folder(building)
         if Manifest.exists(folder):
-            with Manifest.open(folder) as manifest:
+            documents = 0
+            with suppress(ManifestDamaged), Manifest.open(folder) as manifest:  # begun again by the next run
                 documents = sum(record.state == "indexed" for record in manifest.under())
             return building, documents
     return None, 0
@@ -128,7 +131,8 @@ def describe(status: Status) -> Iterator[str]:
     yield f"Data folder   {printable(status.data)}"
     yield f"Documents     {status.documents:,} in {status.chunks:,} chunks"
     for code, number in status.languages.items():
-        yield f"  {number:>8,}  {LANGUAGES[code].name} ({code})"
+        name = LANGUAGES[code].name if code in LANGUAGES else "unknown"
+        yield f"  {number:>8,}  {name} ({printable(code)})"
     for root in status.roots:
         yield f"Indexed path  {printable(root)}"
     yield f"Model         {status.model or f'{DEFAULT_MODEL} (shipped)'}, collection {status.fingerprint}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from indexer import writer
 from indexer.errors import ManifestDamaged, UsageError
 from indexer.manifest import FILE, Manifest
 from indexer.settings import Settings
+from indexer.status import take_status
 from store.errors import FingerprintMismatch, StoreDamaged, StoreOutdated
 
 
@@ -307,6 +310,39 @@ def test_a_damaged_manifest_is_no_obstacle_to_a_rebuild(world, paragraphs) -> No
         world.run()
     with pytest.raises(UsageError, match="nothing to index"):
         world.indexer.run(rebuild=True)
+    assert world.run(rebuild=True).indexed == 5
+    assert world.run().unchanged == 5
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database" * 500])
+def test_a_damaged_manifest_is_kept_aside_by_a_rebuild(world, paragraphs, content: bytes) -> None:
+    fill(world, paragraphs, 5)
+    world.run()
+    folder = world.manifest_folder
+    Manifest.delete(folder)
+    (folder / FILE).write_bytes(content)
+
+    for ask in (world.run, lambda: take_status(world.location, "data")):
+        with pytest.raises(ManifestDamaged) as caught:
+            ask()
+        assert "lusifer index --rebuild PATH" in caught.value.hint
+    assert world.run(rebuild=True).indexed == 5
+    world.run()
+    (kept,) = world.data.glob(f"{folder.name}.{FILE}.damaged-*")
+    assert kept.read_bytes() == content
+    assert take_status(world.location, "data").documents == 5
+
+
+@pytest.mark.parametrize("table", ["roots", "documents"])
+def test_text_that_cannot_be_decoded_is_damage_that_a_rebuild_mends(world, paragraphs, table: str) -> None:
+    fill(world, paragraphs, 5)
+    world.run()
+    with closing(sqlite3.connect(world.manifest_folder / FILE)) as connection, connection:
+        row = f"SELECT path FROM {table} LIMIT 1"
+        connection.execute(f"UPDATE {table} SET path = CAST(x'2fff00fe' AS TEXT) WHERE path = ({row})")
+    with pytest.raises(ManifestDamaged):
+        take_status(world.location, "data")
+
     assert world.run(rebuild=True).indexed == 5
     assert world.run().unchanged == 5
 
