@@ -6,6 +6,7 @@ there: after an interruption the next run knows what to do again.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,8 @@ from indexer.errors import IndexerError, ManifestDamaged
 State = Literal["indexed", "pending", "skipped", "failed"]
 
 FILE = "manifest.sqlite"
+#: SQLite opens no file with a longer path, the names of those beside it included.
+_LONGEST_PATH = 500
 _FILES = (FILE, f"{FILE}-wal", f"{FILE}-shm")
 _VERSION = 2
 _SCHEMA = """
@@ -127,6 +130,12 @@ class Manifest:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
         except (OSError, sqlite3.OperationalError) as error:
+            excess = len(os.fsencode(path)) - _LONGEST_PATH
+            if excess > 0:
+                raise IndexerError(
+                    f"the path of the folder {folder} is too long, by {excess} bytes",
+                    hint="choose a shorter one with --data",
+                ) from error
             raise IndexerError(
                 f"the folder {folder} cannot be written: {error}", hint="choose another with --data"
             ) from error

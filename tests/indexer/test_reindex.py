@@ -11,7 +11,7 @@ import pytest
 
 from common.settings import SettingsError
 from indexer import writer
-from indexer.errors import ManifestDamaged, UsageError
+from indexer.errors import IndexerError, ManifestDamaged, UsageError
 from indexer.manifest import FILE, Manifest
 from indexer.settings import Settings
 from indexer.status import take_status
@@ -345,6 +345,16 @@ def test_text_that_cannot_be_decoded_is_damage_that_a_rebuild_mends(world, parag
 
     assert world.run(rebuild=True).indexed == 5
     assert world.run().unchanged == 5
+
+
+def test_a_path_too_long_for_a_manifest_is_named_before_anything_is_searched(world) -> None:
+    world.write("a.txt", "words")
+    world.location.folder = world.data.joinpath(*("x" * 200 for _ in range(4)))
+
+    with pytest.raises(IndexerError, match="too long") as caught:
+        world.run()
+    assert "--data" in caught.value.hint
+    assert world.location.current() is None
 
 
 def test_a_store_too_damaged_to_tell_what_it_is_does_not_hinder_a_rebuild(world, paragraphs) -> None:
