@@ -14,7 +14,7 @@ COMMANDS = {
     "StoreDamaged": "`lusifer index --rebuild` does so and keeps the damaged folder beside the new one.",
     "StoreShared": "The name is set with LUSIFER_COLLECTION.",
     "StoreUnavailable": "The place is set with --data, or LUSIFER_QDRANT_URL and LUSIFER_QDRANT_API_KEY.",
-    "CheckpointMissing": "Where it made the index, `lusifer index --model lusifer-mini` makes that again with "
+    "CheckpointMissing": "Where it made the index, `lusifer index --model lusifer-mini` makes it again with "
     "the shipped model.",
     "ServiceError": "The service is set with LUSIFER_EMBEDDINGS_URL and LUSIFER_EMBEDDINGS_API_KEY; "
     "`lusifer serve-embeddings` runs one.",
