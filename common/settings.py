@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, TypeVar
 
 from common.errors import HintedError
@@ -33,9 +34,14 @@ def load_settings(kind: type[S], **given: object) -> S:
         first = error.errors()[0]
         name = "_".join(map(str, first["loc"]))
         raise SettingsError(
-            f"The setting {name} cannot be used: {first['msg']}", hint=f"Correct {PREFIX}{name.upper()}."
+            f"The setting {name} cannot be used: {first['msg'].removeprefix('Value error, ')}",
+            hint=f"Correct {PREFIX}{name.upper()}.",
         ) from None
     except Unreadable as error:
+        found = re.search(r'field "(\w+)"', str(error))
+        if found is None:
+            raise SettingsError(f"The environment cannot be read: {error}") from None
         raise SettingsError(
-            f"The environment cannot be read: {error}", hint='A list is written as JSON: ["one", "two"].'
+            f"The setting {found[1]} cannot be used: it is not JSON",
+            hint=f'Correct {PREFIX}{found[1].upper()}: a list is written as ["one", "two"].',
         ) from None

@@ -6,19 +6,24 @@ there: after an interruption the next run knows what to do again.
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Literal, get_args
 
 from indexer.errors import IndexerError, ManifestDamaged
 
 State = Literal["indexed", "pending", "skipped", "failed"]
 
 FILE = "manifest.sqlite"
+#: SQLite opens no file with a longer path, the names of those beside it included.
+_LONGEST_PATH = 500
+_FILES = (FILE, f"{FILE}-wal", f"{FILE}-shm")
 _VERSION = 2
 _SCHEMA = """
 CREATE TABLE documents (
@@ -77,6 +82,26 @@ class Record:
 _COLUMNS = ", ".join(field.name for field in fields(Record))
 _SAVE = f"INSERT OR REPLACE INTO documents ({_COLUMNS}) VALUES ({', '.join('?' * len(fields(Record)))})"  # noqa: S608 - constants
 _SELECT = f"SELECT {_COLUMNS} FROM documents"  # noqa: S608
+_TYPES = (str, str, int, int, int, str, str, str, int, str, str, int)
+#: Errors of SQLite that are not the file's content: of rights, locks, memory and the disk.
+_PASSING = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+}
+
+
+def _damaged(path: Path, reason: str) -> ManifestDamaged:
+    return ManifestDamaged(
+        f"the manifest {path} is damaged: {reason}", hint="index again: lusifer index --rebuild PATH"
+    )
 
 
 class Manifest:
@@ -100,9 +125,17 @@ class Manifest:
         """
         path = folder / FILE
         try:
+            if cls.exists(folder) and path.stat().st_size == 0:
+                raise _damaged(path, "it is empty")
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
         except (OSError, sqlite3.OperationalError) as error:
+            excess = len(os.fsencode(path)) - _LONGEST_PATH
+            if excess > 0:
+                raise IndexerError(
+                    f"the path of the folder {folder} is too long, by {excess} bytes",
+                    hint="choose a shorter one with --data",
+                ) from error
             raise IndexerError(
                 f"the folder {folder} cannot be written: {error}", hint="choose another with --data"
             ) from error
@@ -122,8 +155,16 @@ class Manifest:
     @classmethod
     def delete(cls, folder: Path) -> None:
         """Remove the manifest's files."""
-        for suffix in ("", "-wal", "-shm"):
-            (folder / f"{FILE}{suffix}").unlink(missing_ok=True)
+        for name in _FILES:
+            (folder / name).unlink(missing_ok=True)
+
+    @classmethod
+    def keep_aside(cls, folder: Path) -> None:
+        """Move the manifest's files to ``<folder>.manifest.sqlite.damaged-<time>``, kept for good."""
+        moment = time.strftime("%Y%m%d-%H%M%S")
+        for name in _FILES:
+            with suppress(FileNotFoundError):
+                (folder / name).rename(folder.with_name(f"{folder.name}.{name}.damaged-{moment}"))
 
     def _prepare(self) -> None:
         with self._guarded():
@@ -155,15 +196,12 @@ class Manifest:
     def _guarded(self) -> Iterator[sqlite3.Connection]:
         try:
             yield self._connection
-        except sqlite3.OperationalError as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _PASSING:
+                raise _damaged(self._path, str(error)) from error
             raise IndexerError(
                 f"the manifest {self._path} cannot be used: {error}",
                 hint="see that its disk has space and that the folder may be written",
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise ManifestDamaged(
-                f"the manifest {self._path} is damaged: {error}",
-                hint="index again: lusifer index --rebuild PATH",
             ) from error
 
     @contextmanager
@@ -173,7 +211,8 @@ class Manifest:
             try:
                 yield connection
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
 
@@ -187,6 +226,8 @@ class Manifest:
             values = [root, f"{folder}/", f"{folder}0"]  # "0" is the character after "/"
         with self._guarded() as connection:
             rows = connection.execute(f"{query} ORDER BY path, id", values).fetchall()
+        if any(tuple(map(type, row)) != _TYPES or row[6] not in get_args(State) for row in rows):
+            raise _damaged(self._path, "it holds what is no document")
         return [replace(Record(*row), retry=bool(row[8])) for row in rows]
 
     def save(self, records: Iterable[Record]) -> None:

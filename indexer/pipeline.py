@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,9 @@ from store.location import CollectionInfo, IndexLocation
 
 if TYPE_CHECKING:
     from indexer.text.language import LanguageFinder
+
+
+_LEFT_OUT = "gone; it is not in the rebuilt index"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +91,18 @@ class Indexer:
         named = resolve_roots(paths)
         current = self._find_current(rebuild)
         session = Session(self._choose_model(current.schema.model if current else ""))
+        lost: list[str] = []
         if current is None:
             # Nothing is searched yet, so the collection can be searched while it is filled.
+            if rebuild:
+                known, lost = self._former_roots()
+                named = resolve_roots([*known, *named])
             self._require(named)
             building = self._location.build(session.schema, fresh=rebuild)
             current = self._find_current(rebuild)
             if current is None:
+                with self._open_building(building) as begun:
+                    begun.add_roots([*map(show_path, named), *lost])
                 self._location.switch(building)
                 current, rebuild = building, False
         with self._open_manifest(current, rebuild) as manifest:
@@ -101,6 +110,11 @@ class Indexer:
                 report = self._update(current, manifest, session, named)
             else:
                 report = self._replace(manifest, session, named, rebuild)
+        if manifest is None:
+            # The collection it belongs to is not searched any more and goes with the next run.
+            Manifest.keep_aside(self._location.manifest_folder(current))
+        if not rebuild:
+            report.skipped += [Problem(path, _LEFT_OUT) for path in lost]
         report.seconds = time.monotonic() - started
         return report
 
@@ -140,16 +154,18 @@ class Indexer:
 
     @contextmanager
     def _open_manifest(self, current: CollectionInfo, rebuild: bool) -> Iterator[Manifest | None]:
-        """Open the current collection's manifest; a damaged one does not hinder a rebuild."""
-        try:
-            manifest = Manifest.open(self._location.manifest_folder(current))
-        except ManifestDamaged:
-            if not rebuild:
-                raise
-            yield None
-        else:
-            with manifest:
-                yield manifest
+        """Open the current collection's manifest; one without readable roots does not hinder a rebuild."""
+        with ExitStack() as stack:
+            manifest: Manifest | None = None
+            try:
+                manifest = stack.enter_context(Manifest.open(self._location.manifest_folder(current)))
+                if rebuild:
+                    manifest.roots()
+            except ManifestDamaged:
+                if not rebuild:
+                    raise
+                manifest = None
+            yield manifest
 
     def _update(
         self, current: CollectionInfo, manifest: Manifest, session: Session, named: Sequence[Path]
@@ -188,7 +204,7 @@ class Indexer:
             manifest.set_roots([*map(show_path, roots), *gone])
             report = self._fill(building, manifest, session, found, ["/"])
         self._location.switch(building)
-        report.skipped += [Problem(path, "gone; it is not in the rebuilt index") for path in gone]
+        report.skipped += [Problem(path, _LEFT_OUT) for path in gone]
         return report
 
     def _open_building(self, building: CollectionInfo) -> Manifest:
@@ -200,8 +216,19 @@ class Indexer:
             Manifest.delete(folder)
             return Manifest.open(folder)
 
+    def _former_roots(self) -> tuple[list[Path], list[str]]:
+        """Return the roots of an index whose collection cannot be read, as ``_known_roots`` does."""
+        folder = self._location.current_manifest()
+        if folder is None or not Manifest.exists(folder):
+            return [], []
+        try:
+            with Manifest.open(folder) as manifest:
+                return _known_roots(manifest)
+        except ManifestDamaged:
+            return [], []
+
     def _require(self, roots: Sequence[Path]) -> None:
-        """Refuse a run that is to index nothing.
+        """Refuse a run that is to index nothing: nothing is named, or known from earlier runs.
 
         Raises:
             UsageError: there are no roots.
@@ -215,7 +242,10 @@ class Indexer:
             raise
         except StoreError:
             pass
-        raise UsageError("there is nothing to index", hint="name files or folders: lusifer index PATH...")
+        option = "--rebuild " if self._location.current_manifest() else ""
+        raise UsageError(
+            "there is nothing to index", hint=f"name files or folders: lusifer index {option}PATH..."
+        )
 
     def _walk(self, roots: Sequence[Path]) -> Walk:
         return walk(

@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.settings import SettingsError
 from lusifer.embedder import is_default, is_service, load_model, model_stamp
-from lusifer.service import ServiceOptions
+from lusifer.errors import ConfigError
+from lusifer.service import ServiceOptions, normalise_url
 
 if TYPE_CHECKING:
     from lusifer.embedder import TextEmbedder
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 #: How long an indexer waits for an embedding service that is busy or away, in seconds: long enough for a
 #: large model to be loaded again.
 INDEXING_PATIENCE = 600.0
+#: Names that ``store.server`` takes for a collection.
+_COLLECTION = r"[^/:*?<>\\\"|\0]{1,180}"
 
 
 def default_data() -> Path:
@@ -78,6 +83,38 @@ class Settings(BaseSettings):
     def _absolute_data(cls, value: Path) -> Path:
         return value.expanduser().resolve()
 
+    @field_validator("model", "embeddings_url")
+    @classmethod
+    def _service_address(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and (info.field_name == "embeddings_url" or is_service(value)):
+            try:
+                normalise_url(value)
+            except ConfigError as error:
+                raise ValueError(f"{error.message}; {error.hint}") from None
+            return value.strip()
+        return value
+
+    @field_validator("qdrant_url")
+    @classmethod
+    def _server_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                parts = urlsplit(value)
+                is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            except ValueError:  # brackets or a port that are none
+                is_address = False
+            if not is_address:
+                raise ValueError("it is not the address of a Qdrant server; give one like http://HOST:6333")
+        return value
+
+    @field_validator("collection")
+    @classmethod
+    def _name_on_server(cls, value: str, info: ValidationInfo) -> str:
+        named = re.fullmatch(_COLLECTION, value) and value not in (".", "..")
+        if info.data.get("qdrant_url") is not None and not named:
+            raise ValueError('a server takes at most 180 characters, without any of / : * ? < > \\ " |')
+        return value
+
     def location(self) -> IndexLocation:
         """Return where the index is; nothing is opened yet."""
         from store import open_location
@@ -104,10 +141,6 @@ class Settings(BaseSettings):
         if is_service(model) and model != url:
             raise SettingsError(
                 "LUSIFER_MODEL and LUSIFER_EMBEDDINGS_URL name two services", hint="Set one of them only."
-            )
-        if not is_service(url):
-            raise SettingsError(
-                "LUSIFER_EMBEDDINGS_URL is not the address of a service", hint="Give http://HOST:PORT."
             )
         return url
 

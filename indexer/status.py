@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from common.languages import LANGUAGES
+from indexer.errors import ManifestDamaged
 from indexer.manifest import Manifest
 from indexer.report import Problem, describe_problems, printable
 from lusifer.embedder import DEFAULT_MODEL
@@ -35,6 +37,7 @@ class Status:
         problem: what is wrong with the store; empty if nothing is.
         successor: the model with which the index is being built again; None if it is not.
         successor_documents: how many documents that has so far.
+        rebuilding: whether that is an unfinished rebuild, made with what made the present index.
     """
 
     data: str
@@ -51,6 +54,7 @@ class Status:
     problem: str
     successor: str | None = None
     successor_documents: int = 0
+    rebuilding: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object that ``--json`` prints."""
@@ -80,6 +84,7 @@ def take_status(location: IndexLocation, data: str) -> Status:
     indexed = [record for record in records if record.state == "indexed"]
     stored, problem = _count_stored(location, current)
     successor, successor_documents = (None, 0) if problem else _find_successor(location)
+    schema = None if successor is None else successor.schema
     return Status(
         data=data,
         documents=len(indexed),
@@ -93,18 +98,20 @@ def take_status(location: IndexLocation, data: str) -> Status:
         model=current.schema.model,
         fingerprint=current.schema.fingerprint,
         problem=problem,
-        successor=successor,
+        successor=None if schema is None else schema.model,
         successor_documents=successor_documents,
+        rebuilding=schema == current.schema,
     )
 
 
-def _find_successor(location: IndexLocation) -> tuple[str | None, int]:
+def _find_successor(location: IndexLocation) -> tuple[CollectionInfo | None, int]:
     for building in location.unfinished():
         folder = location.manifest_folder(building)
         if Manifest.exists(folder):
-            with Manifest.open(folder) as manifest:
+            documents = 0
+            with suppress(ManifestDamaged), Manifest.open(folder) as manifest:  # begun again by the next run
                 documents = sum(record.state == "indexed" for record in manifest.under())
-            return building.schema.model, documents
+            return building, documents
     return None, 0
 
 
@@ -124,14 +131,20 @@ def describe(status: Status) -> Iterator[str]:
     yield f"Data folder   {printable(status.data)}"
     yield f"Documents     {status.documents:,} in {status.chunks:,} chunks"
     for code, number in status.languages.items():
-        yield f"  {number:>8,}  {LANGUAGES[code].name} ({code})"
+        name = LANGUAGES[code].name if code in LANGUAGES else "unknown"
+        yield f"  {number:>8,}  {name} ({printable(code)})"
     for root in status.roots:
         yield f"Indexed path  {printable(root)}"
     yield f"Model         {status.model or f'{DEFAULT_MODEL} (shipped)'}, collection {status.fingerprint}"
     yield from describe_problems(status.skipped, status.failed)
     if status.pending:
         yield f"Pending       {status.pending:,} documents of an interrupted run: run lusifer index again"
-    if status.successor is not None:
+    if status.rebuilding:
+        yield (
+            f"Rebuild       unfinished, {status.successor_documents:,} documents so far: "
+            "lusifer index --rebuild completes it"
+        )
+    elif status.successor is not None:
         model = status.successor or DEFAULT_MODEL
         yield (
             f"Next model    {model}, {status.successor_documents:,} documents so far: "

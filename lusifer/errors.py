@@ -3,6 +3,7 @@
 LusiferError (a ``HintedError``: each has a message and a hint)
 ├── ConfigError      a configuration that cannot describe a model or a run
 ├── CheckpointError  a checkpoint folder that cannot be read: names the file or tensor
+│   └── CheckpointMissing  there is none of that name
 ├── ServiceError     an embedding service that is away, refuses, or serves another model
 ├── DataError        training or evaluation data that cannot be read: names the file and line
 ├── TrainingError    a run that cannot go on
@@ -27,6 +28,10 @@ class ConfigError(LusiferError):
 
 class CheckpointError(LusiferError):
     """A checkpoint that cannot be read or written."""
+
+
+class CheckpointMissing(CheckpointError):  # noqa: N818 - named for what happened
+    """There is no checkpoint of a name, here or on the hub."""
 
 
 class ServiceError(LusiferError):

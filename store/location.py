@@ -55,6 +55,12 @@ class IndexLocation(Protocol):
     def remembered(self) -> CollectionInfo | None:
         """Say what was current when this data folder was last told, without asking a server."""
 
+    def current_manifest(self) -> Path | None:
+        """Return the folder of the current collection's manifest, also where the collection cannot be read.
+
+        Where it is lost which is current, the newest that has a manifest; None if none has.
+        """
+
     def open(self, info: CollectionInfo | None = None) -> Store:
         """Open a collection, the current one by default.
 
@@ -137,6 +143,11 @@ class IndexBase(ABC):
     def remembered(self) -> CollectionInfo | None:
         """See ``IndexLocation``; a local index is always there to be asked."""
         return self.current()
+
+    def current_manifest(self) -> Path | None:
+        """See ``IndexLocation``."""
+        info = self.remembered()
+        return None if info is None else self.manifest_folder(info)
 
     @abstractmethod
     def open(self, info: CollectionInfo | None = None) -> Store:

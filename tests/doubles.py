@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import shutil
 import uuid
@@ -220,6 +221,9 @@ class MemoryLocation:
     def remembered(self) -> CollectionInfo | None:
         return self.current()
 
+    def current_manifest(self) -> Path | None:
+        return None if self.current_name is None else self.folder / self.current_name
+
     def open(self, info: CollectionInfo | None = None) -> MemoryStore:
         self.opened += 1
         info = info or self.current()
@@ -232,8 +236,8 @@ class MemoryLocation:
             return current
         if self.building_name is not None and self.infos[self.building_name].schema == schema:
             return self.infos[self.building_name]
-        number = sum(info.schema == schema for info in self.infos.values())
-        name = self.building_name = f"{schema.fingerprint}-{number}"
+        names = (f"{schema.fingerprint}-{number}" for number in itertools.count())
+        name = self.building_name = next(name for name in names if name not in self.infos)
         self.stores[name] = MemoryStore(schema, name=name)
         self.infos[name] = self.stores[name].info
         return self.infos[name]

@@ -14,6 +14,8 @@ COMMANDS = {
     "StoreDamaged": "`lusifer index --rebuild` does so and keeps the damaged folder beside the new one.",
     "StoreShared": "The name is set with LUSIFER_COLLECTION.",
     "StoreUnavailable": "The place is set with --data, or LUSIFER_QDRANT_URL and LUSIFER_QDRANT_API_KEY.",
+    "CheckpointMissing": "Where it made the index, `lusifer index --model lusifer-mini` makes it again with "
+    "the shipped model.",
     "ServiceError": "The service is set with LUSIFER_EMBEDDINGS_URL and LUSIFER_EMBEDDINGS_API_KEY; "
     "`lusifer serve-embeddings` runs one.",
 }
@@ -25,4 +27,6 @@ def remedy(error: HintedError) -> str:
     command = next((COMMANDS[name] for name in kinds if name in COMMANDS), "")
     if "lusifer " in error.hint or "LUSIFER_" in error.hint:
         return error.hint
-    return " ".join(part for part in (error.hint, command) if part)
+    if error.hint and command:
+        return f"{error.hint.rstrip('.')}. {command}"
+    return error.hint or command

@@ -21,7 +21,7 @@ from safetensors.numpy import save
 from tokenizers import Tokenizer
 
 from lusifer.config import ModelConfig
-from lusifer.errors import CheckpointError, ConfigError
+from lusifer.errors import CheckpointError, CheckpointMissing, ConfigError
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 #: Beside the weights of a quantised model: how ONNX Runtime runs them.
@@ -37,13 +37,13 @@ def checkpoint_folder(name: str | Path) -> Path:
     """Return the folder of a checkpoint, downloading it when it is named by a hub id.
 
     Raises:
-        CheckpointError: no such folder, or the hub cannot be reached.
+        CheckpointMissing: no such folder, or the hub cannot be reached.
     """
     folder = Path(name)
     if folder.is_dir():
         return folder
     if isinstance(name, Path) or not _REPOSITORY.fullmatch(name):
-        raise CheckpointError(
+        raise CheckpointMissing(
             f"there is no model folder {name}", hint="give a checkpoint's folder, or a hub id like owner/name"
         )
     from huggingface_hub import snapshot_download
@@ -80,10 +80,10 @@ def backbone_file(checkpoint: Path, backbone: str, filename: str) -> Path:
         raise _not_fetched(backbone, error, checkpoint / backbone / filename) from error
 
 
-def _not_fetched(name: str, error: Exception, place: Path | None = None) -> CheckpointError:
+def _not_fetched(name: str, error: Exception, place: Path | None = None) -> CheckpointMissing:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     where = f" (here: {place})" if place else ""
-    return CheckpointError(
+    return CheckpointMissing(
         f"{name} is no folder here and could not be fetched from the Hugging Face Hub: {reason}",
         hint=f"where there is a network run `hf download {name} --local-dir FOLDER`, then give FOLDER{where}",
     )

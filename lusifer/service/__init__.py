@@ -37,8 +37,12 @@ def normalise_url(url: str) -> str:
     Raises:
         ConfigError: it is no HTTP address, or holds what does not belong into one.
     """
-    parts = urlsplit(url.strip())
-    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url.strip())
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that are none
+        is_address = False
+    if not is_address:
         raise ConfigError("the address of the embedding service is not one", hint="give http://HOST:PORT")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigError(
@@ -46,4 +50,4 @@ def normalise_url(url: str) -> str:
             hint="give an API key as a setting of its own, not in the address",
         )
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
-    return f"{parts.scheme.lower()}://{parts.netloc}{path}"
+    return f"{parts.scheme}://{parts.netloc}{path}"

@@ -23,6 +23,7 @@ from common.files import FileLock, LockHeld
 from store.collection import BATCH, Collection
 from store.daemon.protocol import CONNECTION_ERRORS, PROTOCOL, DaemonFiles, Request, connect, receive, send
 from store.edge.folder import (
+    current_manifest,
     current_name,
     has_collections,
     has_leftovers,
@@ -316,6 +317,9 @@ class LocalIndex:
 
     def remembered(self) -> CollectionInfo | None:
         return self.current()
+
+    def current_manifest(self) -> Path | None:
+        return current_manifest(self._data)
 
     def open(self, info: CollectionInfo | None = None) -> RemoteStore:
         wanted = info or self.current()

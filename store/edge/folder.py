@@ -19,13 +19,14 @@ from typing import Any
 
 from common.files import write_atomically
 from store.errors import StoreDamaged, StoreMissing, StoreOutdated
-from store.location import NAME
+from store.location import BUILDING, NAME
 from store.points import FORMAT
 from store.types import CollectionInfo, Schema
 
 CURRENT = "current"
 STORE = "store"
 STATE = "store.json"
+MANIFEST = "manifest.sqlite"
 #: In a collection's folder when it did not open.
 DAMAGED = "damaged"
 _REMOVED = ".removed"
@@ -146,6 +147,22 @@ def read_current(data: Path) -> CollectionInfo | None:
     """
     name = current_name(data)
     return None if name is None else read_info(data / name / STORE)
+
+
+def current_manifest(data: Path) -> Path | None:
+    """Find the folder of the current collection's manifest, in whatever state the collection is.
+
+    Where the link is lost, the newest with a manifest, one that is not being built if there is any.
+    """
+    name = current_name(data)
+    if name is not None:
+        return data / name
+    found = [folder for folder in collection_folders(data) if (folder / MANIFEST).is_file()]
+    return max(
+        found,
+        key=lambda folder: (not (folder / BUILDING).exists(), (folder / MANIFEST).stat().st_mtime_ns),
+        default=None,
+    )
 
 
 def nothing_there(data: Path) -> StoreMissing:

@@ -15,6 +15,7 @@ from store.edge.folder import (
     DAMAGED,
     STORE,
     collection_folders,
+    current_manifest,
     current_name,
     former_files,
     is_damaged,
@@ -51,6 +52,9 @@ class EdgeIndex(IndexBase):
 
     def current(self) -> CollectionInfo | None:
         return read_current(self._data)
+
+    def current_manifest(self) -> Path | None:
+        return current_manifest(self._data)
 
     def open(self, info: CollectionInfo | None = None) -> Collection:
         """See ``IndexLocation``; the same collection each time.

@@ -155,6 +155,19 @@ def test_a_hint_names_the_command_once() -> None:
     assert remedy(HintedError("odd")) == ""
 
 
+def test_a_model_that_is_gone_has_a_way_out(monkeypatch, capsys, tmp_path: Path) -> None:
+    document = tmp_path / "a.txt"
+    document.write_text("Bees in winter.")
+    monkeypatch.setenv("LUSIFER_DATA", str(tmp_path / "data"))
+
+    code, _, errors = run_main(monkeypatch, capsys, "index", str(document), "--model", f"{tmp_path}/gone")
+
+    assert code == 1
+    assert f"there is no model folder {tmp_path}/gone" in errors
+    assert "owner/name. Where" in errors
+    assert "`lusifer index --model lusifer-mini`" in errors
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3"])
 def test_serve_refuses_others_without_a_key(host: str) -> None:

@@ -98,7 +98,7 @@ def test_settings_name_one_model(url: str, shipped: Embedder, monkeypatch) -> No
     with pytest.raises(SettingsError, match="two services"):
         load_settings(Settings, model="http://elsewhere:1").load_model()
     monkeypatch.setenv("LUSIFER_EMBEDDINGS_URL", "gpu:8001")
-    with pytest.raises(SettingsError, match="not the address"):
+    with pytest.raises(SettingsError, match=r"service is not one.*LUSIFER_EMBEDDINGS_URL"):
         load_settings(Settings).load_model()
 
 

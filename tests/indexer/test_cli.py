@@ -120,6 +120,21 @@ def test_a_change_of_model_is_said_and_shown(world, lusifer, monkeypatch) -> Non
     assert "Next model" not in lusifer("status").stdout
 
 
+def test_a_rebuild_that_was_interrupted_is_shown(world, lusifer, monkeypatch) -> None:
+    world.write("a.txt", "words")
+    lusifer("index", world.docs)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.location, "switch", lambda _: 1 / 0)
+        lusifer("index", "--rebuild")
+
+    shown = lusifer("status").stdout
+    assert "Rebuild       unfinished, 1 documents so far: lusifer index --rebuild completes it" in shown
+    assert "Next model" not in shown
+    assert json.loads(lusifer("status", "--json").stdout)["rebuilding"] is True
+    lusifer("index", "--rebuild")
+    assert "Rebuild" not in lusifer("status").stdout
+
+
 def test_status_in_json(world, lusifer, paragraphs) -> None:
     world.write("a.txt", paragraphs["ko"])
     world.write("b.txt", paragraphs["ko"])

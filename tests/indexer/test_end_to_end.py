@@ -335,3 +335,24 @@ def test_the_samples_with_the_shipped_model(command, tmp_path: Path) -> None:
     assert {chunk.document_language for chunk in chunks} == set(CODES)
     assert all(chunk.title and chunk.text.strip() for chunk in chunks)
     assert {Path(chunk.path).suffix for chunk in chunks} == {".txt", ".md", ".html", ".pdf", ".docx"}
+
+
+@pytest.mark.parametrize("harm", ["store.json is gone", "current dangles", "current is gone"])
+def test_a_rebuild_of_a_harmed_index_knows_what_was_indexed(
+    command: Command, paragraphs, tmp_path: Path, harm: str
+) -> None:
+    write_documents(tmp_path / "one", paragraphs, 3, 1)
+    write_documents(tmp_path / "two", paragraphs, 2, 1)
+    command.index(tmp_path / "one", tmp_path / "two")
+    os.kill(command.daemon(), signal.SIGTERM)
+    link = tmp_path / "data" / "current"
+    if harm == "store.json is gone":
+        (link.resolve() / "store" / "store.json").unlink()
+    else:
+        link.unlink()
+    if harm == "current dangles":
+        link.symlink_to("0123456789abcdef")
+
+    assert command.index("--rebuild", tmp_path / "one")["indexed"] == 5
+    assert len({chunk.document_id for chunk in command.content().values()}) == 5
+    assert command.index()["unchanged"] == 5

@@ -105,6 +105,34 @@ def test_damage_is_named_with_its_remedy(tmp_path: Path, content: bytes) -> None
     assert "--rebuild" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE documents SET path = CAST(x'2fff00fe' AS TEXT)",
+        "UPDATE documents SET path = x'2f61'",
+        "UPDATE documents SET chunks = 'many'",
+        "DROP TABLE documents",
+    ],
+)
+def test_content_that_is_no_document_is_damage(manifest: Manifest, tmp_path: Path, harm: str) -> None:
+    manifest.save([Record("1", "/a")])
+    connection = sqlite3.connect(tmp_path / FILE)
+    connection.execute(harm)
+    connection.commit()
+    connection.close()
+
+    with pytest.raises(ManifestDamaged, match="manifest"):
+        manifest.under()
+
+
+def test_an_empty_file_is_damage(tmp_path: Path) -> None:
+    (tmp_path / FILE).touch()
+
+    with pytest.raises(ManifestDamaged, match="it is empty"):
+        Manifest.open(tmp_path)
+    assert (tmp_path / FILE).stat().st_size == 0
+
+
 def test_foreign_tables_are_not_taken_for_a_manifest(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / FILE)
     connection.execute("CREATE TABLE documents (id TEXT)")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from common.settings import SettingsError
 from indexer import writer
-from indexer.errors import ManifestDamaged, UsageError
+from indexer.errors import IndexerError, ManifestDamaged, UsageError
 from indexer.manifest import FILE, Manifest
 from indexer.settings import Settings
+from indexer.status import take_status
 from store.errors import FingerprintMismatch, StoreDamaged, StoreOutdated
 
 
@@ -311,6 +314,49 @@ def test_a_damaged_manifest_is_no_obstacle_to_a_rebuild(world, paragraphs) -> No
     assert world.run().unchanged == 5
 
 
+@pytest.mark.parametrize("content", [b"", b"not a database" * 500])
+def test_a_damaged_manifest_is_kept_aside_by_a_rebuild(world, paragraphs, content: bytes) -> None:
+    fill(world, paragraphs, 5)
+    world.run()
+    folder = world.manifest_folder
+    Manifest.delete(folder)
+    (folder / FILE).write_bytes(content)
+
+    for ask in (world.run, lambda: take_status(world.location, "data")):
+        with pytest.raises(ManifestDamaged) as caught:
+            ask()
+        assert "lusifer index --rebuild PATH" in caught.value.hint
+    assert world.run(rebuild=True).indexed == 5
+    world.run()
+    (kept,) = world.data.glob(f"{folder.name}.{FILE}.damaged-*")
+    assert kept.read_bytes() == content
+    assert take_status(world.location, "data").documents == 5
+
+
+@pytest.mark.parametrize("table", ["roots", "documents"])
+def test_text_that_cannot_be_decoded_is_damage_that_a_rebuild_mends(world, paragraphs, table: str) -> None:
+    fill(world, paragraphs, 5)
+    world.run()
+    with closing(sqlite3.connect(world.manifest_folder / FILE)) as connection, connection:
+        row = f"SELECT path FROM {table} LIMIT 1"
+        connection.execute(f"UPDATE {table} SET path = CAST(x'2fff00fe' AS TEXT) WHERE path = ({row})")
+    with pytest.raises(ManifestDamaged):
+        take_status(world.location, "data")
+
+    assert world.run(rebuild=True).indexed == 5
+    assert world.run().unchanged == 5
+
+
+def test_a_path_too_long_for_a_manifest_is_named_before_anything_is_searched(world) -> None:
+    world.write("a.txt", "words")
+    world.location.folder = world.data.joinpath(*("x" * 200 for _ in range(4)))
+
+    with pytest.raises(IndexerError, match="too long") as caught:
+        world.run()
+    assert "--data" in caught.value.hint
+    assert world.location.current() is None
+
+
 def test_a_store_too_damaged_to_tell_what_it_is_does_not_hinder_a_rebuild(world, paragraphs) -> None:
     fill(world, paragraphs, 5)
     world.run()
@@ -320,6 +366,24 @@ def test_a_store_too_damaged_to_tell_what_it_is_does_not_hinder_a_rebuild(world,
         world.run()
     assert world.run(rebuild=True).indexed == 5
     assert world.run().unchanged == 5
+
+
+def test_a_rebuild_of_a_damaged_store_keeps_all_that_was_indexed(world, paragraphs, tmp_path: Path) -> None:
+    fill(world, paragraphs, 5)
+    elsewhere = [tmp_path / "one", tmp_path / "two", tmp_path / "three"]
+    for folder in elsewhere:
+        folder.mkdir()
+        (folder / f"{folder.name}.txt").write_text("more words")
+    world.run(world.docs, *elsewhere[:2])
+    elsewhere[1].rename(tmp_path / "unplugged")
+    world.location.damaged.add(world.location.current_name)
+
+    report = world.indexer.run([elsewhere[2]], rebuild=True)
+
+    assert (report.indexed, [problem.path for problem in report.skipped]) == (7, [str(elsewhere[1])])
+    assert roots(world) == sorted(map(str, [world.docs, *elsewhere]))
+    world.location.damaged.add(world.location.current_name)
+    assert world.indexer.run(rebuild=True).indexed == 7
 
 
 def test_an_index_of_a_former_version_is_named_as_that(world, paragraphs, monkeypatch) -> None:
@@ -364,6 +428,5 @@ def test_the_index_keeps_its_model_where_none_is_named(tmp_path: Path, monkeypat
     assert Settings(embeddings_url="http://gpu:1").model_reference("/models/large") == "http://gpu:1"
     assert Settings(embeddings_url="http://gpu:1", model="large").service_options().expected == "large"
     assert Settings(model="http://gpu:1").service_options().expected is None
-    for wrong in (Settings(model="http://a:1", embeddings_url="http://b:1"), Settings(embeddings_url="gpu")):
-        with pytest.raises(SettingsError):
-            wrong.model_reference()
+    with pytest.raises(SettingsError, match="two services"):
+        Settings(model="http://a:1", embeddings_url="http://b:1").model_reference()
