@@ -5,6 +5,8 @@ The same story over all locations, then what only one of them can do wrong.
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +34,7 @@ from store import (
     StoreMissing,
     StoreOutdated,
     StoreShared,
+    StoreUnavailable,
     open_location,
 )
 from store.edge.index import EdgeIndex
@@ -291,6 +294,8 @@ def test_what_killed_processes_leave_is_swept(tmp_path: Path) -> None:
     current = open_first(index, OLD).info
     for name in ("d" * 16, "e" * 16 + "-2.removed", "f" * 16 + ".damaged-20250101-000000", "notes"):
         (tmp_path / name / "store.new").mkdir(parents=True)
+    (tmp_path / ("d" * 16) / "building").touch()
+    (tmp_path / ("e" * 16 + "-2.removed") / "removing").touch()
     index.sweep()
     assert names(tmp_path) == {"current", current.name, "f" * 16 + ".damaged-20250101-000000", "notes"}
     index.close()
@@ -358,11 +363,95 @@ def test_a_link_to_nothing_is_no_index(tmp_path: Path, target: str) -> None:
         location.open()
 
 
+FORMER = {
+    "schema": {"dimensions": 4, "fingerprint": "x"},
+    "engine": "",
+    "points": 0,
+    "samples": {},
+    "format": 1,
+}
+#: What somebody else may keep in a data folder, and what stands in each file.
+OTHERS = (
+    "20240115/photo.jpg",
+    "deadbeef/store/shard/notes.txt",
+    "deadbeef/store/store.json",
+    "cafecafe/building/site.txt",
+    "abcdef12/building",
+    "abcdef12/plan.txt",
+    "0123456789ab.removed/store.new/letter.txt",
+    "owner.json",
+    "owner.log",
+    "manifest.sqlite",
+    "stores.json",
+    "store/shard/shelf.txt",
+    "store/store.json",
+    "store-2/store.json",
+)
+
+
+@pytest.mark.parametrize("finish", ["sweep", "delete"])
+def test_what_somebody_else_keeps_in_the_data_folder_stays(tmp_path: Path, finish: str) -> None:
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    for name in OTHERS:
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_text('{"format": 1}' if name.endswith("json") else name)
+    (elsewhere / "store").mkdir(parents=True)
+    (elsewhere / "building").touch()
+    (data / ("f" * 16)).symlink_to(elsewhere)
+    (data / "empty123").mkdir()
+    # Where the collection would be made.
+    (data / NEW.fingerprint / "store.new").mkdir(parents=True)
+    (data / NEW.fingerprint / "store.new" / "mine.txt").write_text("mine")
+    before = {path for path in data.rglob("*") if path.is_file()}
+    index = EdgeIndex(data)
+    with pytest.raises(StoreMissing, match="Nothing is indexed"):
+        index.open()
+    open_first(index, OLD)
+    built = index.build(NEW)
+    assert built.name == f"{NEW.fingerprint}-2"
+    index.switch(built)
+    getattr(index, finish)()
+    assert before <= set(data.rglob("*"))
+    assert (data / ("f" * 16)).is_symlink()
+    assert {path.name for path in elsewhere.iterdir()} == {"store", "building"}
+    assert ("current" in names(data)) == (finish == "sweep")
+    index.close()
+
+
+def test_a_copy_of_a_collection_under_another_name_stays(tmp_path: Path) -> None:
+    index = EdgeIndex(tmp_path)
+    fill(open_first(index, OLD), 1)
+    index.flush()
+    shutil.copytree(tmp_path / index.current().name, tmp_path / "20240115")
+    index.switch(index.build(NEW))
+    index.sweep()
+    assert names(tmp_path) == {"current", "20240115", index.current().name}
+    index.close()
+
+
+def test_a_data_folder_that_was_copied_with_its_links_followed(tmp_path: Path) -> None:
+    index = EdgeIndex(tmp_path / "data")
+    fill(open_first(index, OLD), 2)
+    index.close()
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    assert not (tmp_path / "copy" / "current").is_symlink()
+    copied = EdgeIndex(tmp_path / "copy")
+    assert copied.current() == index.current()
+    assert find(copied.open()) == 2
+    assert copied.build(OLD) == copied.current()
+    for change in (lambda: copied.switch(copied.build(NEW)), copied.delete):
+        with pytest.raises(StoreUnavailable, match="links followed"):
+            change()
+    assert find(copied.open()) == 2
+    copied.close()
+
+
 def test_an_index_of_a_former_version_is_told_and_replaced(data: Path) -> None:
     for name in ("store", "store-2"):
         (data / name / "shard").mkdir(parents=True)
-        (data / name / "store.json").write_text('{"format": 1}')
-    for name in ("stores.json", "manifest.sqlite", "owner.lock", "owner.key", "indexer.lock"):
+        (data / name / "store.json").write_text(json.dumps(FORMER))
+    (data / "stores.json").write_text('{"current": "store", "staged": null, "retired": ["store-2"]}')
+    for name in ("manifest.sqlite", "owner.lock", "owner.key", "indexer.lock"):
         (data / name).write_text("")
     (data / "storehouse").mkdir()
     location = open_location(data)
