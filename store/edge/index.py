@@ -131,6 +131,7 @@ class EdgeIndex(IndexBase):
 
     def _point(self, info: CollectionInfo) -> None:
         self._check_link()
+        self._check_former(info)
         self.open(info).flush()
         point_link(self._data / CURRENT, info.name)
 
@@ -166,6 +167,19 @@ class EdgeIndex(IndexBase):
 
     def _keep_aside(self, folder: Path) -> None:
         folder.rename(free_name(folder, f".damaged-{time.strftime('%Y%m%d-%H%M%S')}"))
+
+    def _check_former(self, following: CollectionInfo) -> None:
+        """Open the current collection, which is to be left to ``sweep``: it is marked if it is damaged."""
+        name = self._current_name()
+        if name is not None and name != following.name:
+            try:
+                former = self.current()
+                if former is not None:
+                    self.open(former)
+            except OSError as error:
+                mark_damaged(self._data / name, str(error.strerror))
+            except StoreError as error:
+                mark_damaged(self._data / name, error.message)
 
     def _check_link(self) -> None:
         """Refuse to put a link where somebody put something else."""

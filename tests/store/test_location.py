@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import qdrant_edge
 from qdrant_client import QdrantClient, models
 from store_corpus import KINDS, SCHEMA, daemon_pid, end_daemon, make_chunks, make_vectors, open_first
 
@@ -327,6 +328,59 @@ def test_a_rebuild_keeps_the_damaged_files(data: Path, victim: str) -> None:
     assert kept.name.startswith(damaged.name)
     assert list(kept.glob("store/shard/**/segment.json"))
     assert location.build(OLD, fresh=True).name not in (damaged.name, built.name, kept.name)
+
+
+def test_a_rebuild_keeps_what_nobody_managed_to_open(tmp_path: Path) -> None:
+    index = EdgeIndex(tmp_path)
+    fill(open_first(index, OLD), 1)
+    lost = index.current()
+    index.close()
+    shutil.rmtree(tmp_path / lost.name / "store" / "shard")
+    (tmp_path / lost.name / "manifest.sqlite").write_text("what was indexed")
+    index.switch(index.build(OLD, fresh=True))
+    index.sweep()
+    (kept,) = tmp_path.glob("*.damaged-*")
+    assert kept.name.startswith(lost.name)
+    assert (kept / "manifest.sqlite").read_text() == "what was indexed"
+    assert find(index.open()) == 0
+    index.close()
+
+
+def test_a_rebuild_keeps_what_failed_while_it_was_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = EdgeIndex(tmp_path)
+    fill(open_first(index, OLD), 1)
+    failed = index.current()
+    shard = qdrant_edge.EdgeShard
+
+    class Failing:
+        """A shard whose searches fail."""
+
+        load = staticmethod(lambda path: Failing(shard.load(path)))
+
+        def __init__(self, real: object) -> None:
+            self.real = real
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.real, name)
+
+        def query_batch(self, _: object) -> None:
+            raise RuntimeError("a page that is none")
+
+    index.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(qdrant_edge, "EdgeShard", Failing)
+        with pytest.raises(StoreDamaged, match="a page that is none"):
+            find(index.open())
+        index.discard()
+    # It opens well again, which proves nothing.
+    assert find(index.open()) == 1
+    index.switch(index.build(OLD, fresh=True))
+    index.sweep()
+    (kept,) = tmp_path.glob("*.damaged-*")
+    assert kept.name.startswith(failed.name)
+    index.close()
 
 
 def test_a_damaged_unfinished_collection_is_made_again(data: Path) -> None:
