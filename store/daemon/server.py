@@ -8,6 +8,7 @@ lost. Its log holds no text of documents or queries.
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import queue
@@ -30,7 +31,7 @@ from common.files import FileLock
 from store.daemon.client import COLLECTION_OPERATIONS, INDEX_OPERATIONS
 from store.daemon.protocol import CONNECTION_ERRORS, PROTOCOL, DaemonFiles, Request, listen, receive, send
 from store.edge.index import EdgeIndex
-from store.errors import InvalidRequest, StoreBusy, StoreDamaged, StoreError
+from store.errors import DiskFull, InvalidRequest, StoreBusy, StoreDamaged, StoreError, StoreUnavailable
 
 _T = TypeVar("_T")
 
@@ -223,20 +224,34 @@ class Daemon:
         if request.operation == "retire":
             send(connection, self._retire())
             return False
+        send(connection, self._outcome(request))
+        return True
+
+    def _outcome(self, request: Request) -> StoreError | tuple[Any]:
+        """Do what is asked for; return its result, or why there is none."""
         try:
-            send(connection, (self._perform(request),))
+            return (self._perform(request),)
         except StoreError as error:
             if isinstance(error, StoreDamaged):
                 self._give_up(error)
-            send(connection, error)
-        except CONNECTION_ERRORS:
-            raise
+            return error
+        except OSError as error:
+            return self._refused(request.operation, error)
         except Exception as error:
             # A fault of ours; asking again would not help. Its message could hold text, its trace does not.
             trace = "".join(traceback.format_tb(error.__traceback__))
             _logger.error("%s failed: %s\n%s", request.operation, type(error).__name__, trace)
-            send(connection, StoreError(f"The store failed at {request.operation} ({type(error).__name__})"))
-        return True
+            return StoreError(f"The store failed at {request.operation} ({type(error).__name__})")
+
+    def _refused(self, operation: str, error: OSError) -> StoreError:
+        """Say what the system refused to do with the files."""
+        reason = f"{error.strerror or type(error).__name__}: {error.filename or self._files.data}"
+        _logger.error("%s failed: %s", operation, reason)
+        kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreUnavailable
+        return kind(
+            f"The store at {self._files.data} failed at {operation} ({reason})",
+            hint="Correct that, then try again.",
+        )
 
     def _perform(self, request: Request) -> Any:
         allowed = INDEX_OPERATIONS if request.collection is None else COLLECTION_OPERATIONS

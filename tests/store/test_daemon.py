@@ -293,6 +293,26 @@ def test_values_arrive_as_they_were_sent(value: object) -> None:
     assert repr(found) == repr(value)
 
 
+def test_what_the_system_refuses_is_told_once(data: Path) -> None:
+    steady = opened(data)
+    end_daemon(data)
+    state = data / steady.info.name / "store" / "unflushed"
+    state.unlink(missing_ok=True)
+    state.symlink_to(data / "nowhere" / "file")
+    with pytest.raises(
+        StoreUnavailable, match=r"failed at upsert_points \(No such file.*unflushed"
+    ) as caught:
+        steady.upsert(CHUNKS, VECTORS)
+    assert caught.value.hint
+    assert starts(data) == 2
+    log = DaemonFiles(data).log.read_text()
+    assert log.count("failed") == 1
+    state.unlink()
+    steady.upsert(CHUNKS, VECTORS)
+    assert steady.count() == len(CHUNKS)
+    steady.close()
+
+
 def test_only_the_user_can_reach_the_daemon(data: Path) -> None:
     steady = opened(data)
     files = DaemonFiles(data)
