@@ -21,7 +21,16 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from common.files import FileLock, LockHeld
 from store.collection import BATCH, Collection
-from store.daemon.protocol import CONNECTION_ERRORS, PROTOCOL, DaemonFiles, Request, connect, receive, send
+from store.daemon.protocol import (
+    CONNECTION_ERRORS,
+    PROTOCOL,
+    DaemonFiles,
+    Request,
+    connect,
+    receive,
+    send,
+    set_limit,
+)
 from store.edge.folder import (
     current_name,
     has_collections,
@@ -40,7 +49,7 @@ _R = TypeVar("_R")
 
 #: How long a daemon may take to come up; opening a large store happens later, when it is asked for.
 START_SECONDS = 60.0
-_NOBODY = (*CONNECTION_ERRORS, UnpicklingError, ValueError, KeyError)
+_NOBODY = (*CONNECTION_ERRORS, UnpicklingError, ValueError, KeyError, TypeError, RecursionError)
 SERVER = ["-m", "store.daemon.server"]
 
 
@@ -81,10 +90,17 @@ def _greet(files: DaemonFiles) -> tuple[Connection, int] | None:
         connection = connect(files)
         protocol, pid = receive(connection)
         if protocol == PROTOCOL:
+            set_limit(connection, ANSWER_SECONDS)
             return connection, int(pid)
         with connection:
             send(connection, Request("retire", None, (), {}))
             answer = receive(connection)
+    except BlockingIOError as error:
+        holder = FileLock(files.lock).holder or "unknown"
+        raise StoreUnavailable(
+            f"The store's daemon for {files.data}, process {holder}, does not answer",
+            hint="It may be stopped or have too much to do: let it go on, or end it.",
+        ) from error
     except _NOBODY:
         return None
     if isinstance(answer, StoreError):

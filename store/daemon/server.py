@@ -29,7 +29,18 @@ from typing import Any, TypeVar
 from common.errors import HintedError
 from common.files import FileLock
 from store.daemon.client import COLLECTION_OPERATIONS, INDEX_OPERATIONS
-from store.daemon.protocol import CONNECTION_ERRORS, PROTOCOL, DaemonFiles, Request, listen, receive, send
+from store.daemon.protocol import (
+    CONNECTION_ERRORS,
+    PROTOCOL,
+    DaemonFiles,
+    Request,
+    introduce,
+    is_private,
+    listen,
+    receive,
+    remove_socket_folder,
+    send,
+)
 from store.edge.index import EdgeIndex
 from store.errors import DiskFull, InvalidRequest, StoreBusy, StoreDamaged, StoreError, StoreUnavailable
 
@@ -46,8 +57,6 @@ IDLE_SECONDS = 60.0
 PREDECESSOR_SECONDS = 15.0
 #: Writes are flushed when there were no more of them for so long.
 FLUSH_SECONDS = 3.0
-#: Threads that wait for clients: one that stalls while it introduces itself does not keep others out.
-_ACCEPTING = 4
 _TICK = 0.25
 _LOG_BYTES = 1_000_000
 _logger = logging.getLogger("store.daemon.server")
@@ -132,10 +141,14 @@ class Daemon:
         self._listen()
 
     def _listen(self) -> None:
-        self._listener, self._address = listen(self._files)
-        self._socket_file = self._address.stat().st_ino
-        for _ in range(_ACCEPTING):
-            threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        self._listener, self._address, key = listen(self._files)
+        self._found_at = self._traces()
+        threading.Thread(target=self._accept, args=(self._listener, key), daemon=True).start()
+
+    def _traces(self) -> list[tuple[int, ...]]:
+        """Tell apart the socket and the file that names it from any that others put in their place."""
+        socket, file = self._address.stat(), self._files.address.stat()
+        return [(socket.st_ino,), (file.st_ino, file.st_mtime_ns, file.st_size)]
 
     def serve(self) -> None:
         """Serve until idle, told to stop, or robbed of the data folder; leave everything flushed."""
@@ -166,19 +179,24 @@ class Daemon:
             return False
 
     def _listen_again_if_lost(self) -> None:
-        """Listen again if somebody tidied our socket or address away."""
+        """Listen again if somebody tidied our socket or address away, replaced it, or let others reach it."""
         try:
-            lost = self._address.stat().st_ino != self._socket_file or not self._files.address.exists()
-        except FileNotFoundError:
+            lost = self._traces() != self._found_at or not is_private(self._address.parent)
+        except OSError:
             lost = True
         if lost:
-            _logger.warning("the socket is gone; listening again")
+            _logger.warning("the socket or its address is gone; listening again")
             self._close_listener()
-            self._listen()
+            try:
+                self._listen()
+            except (OSError, StoreError) as error:
+                _logger.error("cannot listen again: %s", error)
+                self.stop()  # nobody can find us; who comes next is told why
 
     def _close_listener(self) -> None:
-        with suppress(FileNotFoundError):  # it removes its socket, which may be gone
+        with suppress(OSError):  # it removes its socket, which may be gone
             self._listener.close()
+        remove_socket_folder(self._address)
 
     def _flush_if_quiet(self) -> None:
         quiet_since = self._last_write
@@ -189,7 +207,7 @@ class Daemon:
             except StoreError as error:
                 self._give_up(error)
 
-    def _accept(self, listener: Any) -> None:
+    def _accept(self, listener: Any, key: bytes) -> None:
         """Wait for clients and give each a thread of its own."""
         while listener is self._listener and not self._stopping.is_set():
             try:
@@ -199,12 +217,18 @@ class Daemon:
                     _logger.warning("refused a client: %s", type(error).__name__)
                 time.sleep(_TICK if isinstance(error, OSError) else 0)
                 continue
-            with self._changing:
-                self._clients += 1
-            threading.Thread(target=self._serve_client, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._serve_client, args=(connection, key), daemon=True).start()
 
-    def _serve_client(self, connection: Connection) -> None:
-        """Serve one client until it leaves or dies."""
+    def _serve_client(self, connection: Connection, key: bytes) -> None:
+        """Serve one client, if it is one of ours, until it leaves or dies."""
+        try:
+            introduce(connection, key)
+        except CONNECTION_ERRORS as error:
+            connection.close()
+            _logger.warning("refused a client: %s", type(error).__name__)
+            return
+        with self._changing:
+            self._clients += 1
         try:
             with connection:
                 send(connection, (PROTOCOL, os.getpid()))
