@@ -39,7 +39,7 @@ from store.edge.folder import (
     read_collections,
     read_current,
 )
-from store.errors import StoreBusy, StoreError, StoreUnavailable
+from store.errors import InvalidRequest, StoreBusy, StoreError, StoreUnavailable
 from store.location import BUILDING
 from store.points import prepare
 from store.types import Chunk, CollectionInfo, Schema, Vector
@@ -112,6 +112,8 @@ def _start(files: DaemonFiles) -> tuple[Connection, int]:
     status = _spawn(files)
     found = _greet(files) if status == "ready" else None
     if found is None:
+        if status == "ready":
+            status = "it came up, and could not be reached or ended at once"
         reason = status.removeprefix("error ") or _last_words(files.log)
         raise StoreUnavailable(
             f"The store's daemon for {files.data} could not start: {reason.rstrip('.')}",
@@ -150,7 +152,18 @@ def _spawn(files: DaemonFiles) -> str:
 
 def _idle_seconds() -> list[str]:
     seconds = os.environ.get("LUSIFER_DAEMON_IDLE_SECONDS")
-    return ["--idle-seconds", seconds] if seconds else []
+    if not seconds:
+        return []
+    try:
+        is_possible = 0 <= float(seconds) < float("inf")
+    except ValueError:
+        is_possible = False
+    if not is_possible:
+        raise InvalidRequest(
+            f"LUSIFER_DAEMON_IDLE_SECONDS is {seconds!r}, which is no number of seconds",
+            hint="Set LUSIFER_DAEMON_IDLE_SECONDS to a number that is not negative, such as 60.",
+        )
+    return ["--idle-seconds", seconds]
 
 
 def _environment() -> dict[str, str]:

@@ -212,7 +212,12 @@ def taken_names(data: Path) -> list[str]:
 
 
 def _named(data: Path, pattern: str) -> list[Path]:
-    return sorted(path for path in data.glob("*") if re.fullmatch(pattern, path.name))
+    try:
+        return sorted(path for path in data.iterdir() if re.fullmatch(pattern, path.name))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise unreadable(data, error) from error
 
 
 def _is_free(path: Path) -> bool:

@@ -502,11 +502,30 @@ def test_daemon_leaves_when_the_data_folder_is_gone(data: Path) -> None:
     fresh.close()
 
 
+@pytest.mark.parametrize("seconds", ["soon", "-5", "nan", "inf"])
+def test_a_time_that_is_none_is_told_by_its_name(
+    data: Path, monkeypatch: pytest.MonkeyPatch, seconds: str
+) -> None:
+    monkeypatch.setenv("LUSIFER_DAEMON_IDLE_SECONDS", seconds)
+    with pytest.raises(InvalidRequest, match=f"LUSIFER_DAEMON_IDLE_SECONDS is '{seconds}'") as caught:
+        opened(data)
+    assert "60" in caught.value.hint
+
+
 def test_the_reason_is_told_when_it_cannot_start(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LUSIFER_DAEMON_IDLE_SECONDS", "soon")
+    monkeypatch.setattr(
+        store.daemon.client, "SERVER", ["-m", "store.daemon.server", "--idle-seconds", "soon"]
+    )
+    monkeypatch.delenv("LUSIFER_DAEMON_IDLE_SECONDS")
     with pytest.raises(StoreUnavailable, match="could not convert string to float: 'soon'") as caught:
         opened(data)
     assert str(DaemonFiles(data).log) in caught.value.hint
+
+
+def test_a_daemon_that_ends_at_once_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store.daemon.client, "SERVER", ["-c", "print('ready')"])
+    with pytest.raises(StoreUnavailable, match="could not start: it came up, and could not be reached"):
+        opened(data)
 
 
 def test_the_reason_is_told_when_it_dies_at_once(

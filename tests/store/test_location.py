@@ -5,6 +5,7 @@ The same story over all locations, then what only one of them can do wrong.
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import signal
@@ -408,6 +409,38 @@ def test_what_is_current_is_read_without_opening_anything(data: Path) -> None:
     assert daemon_pid(data) is None
 
 
+def test_a_data_folder_whose_name_is_too_long_is_named(tmp_path: Path) -> None:
+    location = open_location(tmp_path / ("x" * 300))
+    for use in (
+        location.current,
+        location.remembered,
+        location.open,
+        location.unfinished,
+        location.sweep,
+        location.delete,
+        lambda: location.build(OLD),
+    ):
+        with pytest.raises(StoreUnavailable, match="xxx"):
+            use()
+
+
+def test_what_may_not_be_read_is_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    location = open_location(data)
+    open_first(location, OLD).close()
+    real = Path.stat
+
+    def refuse(path: Path, **options: bool) -> object:
+        if path.name == "store.json":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(StoreUnavailable, match=f"{data}.*Permission denied"):
+        location.current()
+    with pytest.raises(StoreUnavailable, match=f"{data}.*Permission denied"):
+        location.open()
+
+
 @pytest.mark.parametrize("target", ["gone", "../elsewhere", "b" * 16])
 def test_a_link_to_nothing_is_no_index(tmp_path: Path, target: str) -> None:
     (tmp_path / "current").symlink_to(target)
@@ -721,7 +754,7 @@ def test_an_alias_that_another_program_moves_is_followed(
     assert not (searching.manifest_folder(searching.current()).parents[1] / "owner-id").exists()
 
 
-@pytest.mark.parametrize("name", ["a/b", "a:b", "..", "", "x" * 200])
+@pytest.mark.parametrize("name", ["a/b", "a:b", "..", "", "x" * 200, "문서" * 31, "a\nb", "\ud800"])
 def test_names_that_cannot_be(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidRequest, match="name of a collection"):
         open_location(tmp_path, url="http://localhost:6333", collection=name)
