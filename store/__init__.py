@@ -84,7 +84,7 @@ def open_location(
         collection: name of the collection on the server.
 
     Raises:
-        StoreUnavailable: the address is not one.
+        InvalidRequest: the address is not one, or the collection's name.
     """
     if url is None:
         from store.daemon.client import LocalIndex

@@ -21,7 +21,16 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from common.files import FileLock, LockHeld
 from store.collection import BATCH, Collection
-from store.daemon.protocol import CONNECTION_ERRORS, PROTOCOL, DaemonFiles, Request, connect, receive, send
+from store.daemon.protocol import (
+    CONNECTION_ERRORS,
+    PROTOCOL,
+    DaemonFiles,
+    Request,
+    connect,
+    receive,
+    send,
+    set_limit,
+)
 from store.edge.folder import (
     current_manifest,
     current_name,
@@ -31,7 +40,7 @@ from store.edge.folder import (
     read_collections,
     read_current,
 )
-from store.errors import StoreBusy, StoreError, StoreUnavailable
+from store.errors import InvalidRequest, StoreBusy, StoreError, StoreUnavailable
 from store.location import BUILDING
 from store.points import prepare
 from store.types import Chunk, CollectionInfo, Schema, Vector
@@ -41,7 +50,7 @@ _R = TypeVar("_R")
 
 #: How long a daemon may take to come up; opening a large store happens later, when it is asked for.
 START_SECONDS = 60.0
-_NOBODY = (*CONNECTION_ERRORS, UnpicklingError, ValueError, KeyError)
+_NOBODY = (*CONNECTION_ERRORS, UnpicklingError, ValueError, KeyError, TypeError, RecursionError)
 SERVER = ["-m", "store.daemon.server"]
 
 
@@ -82,10 +91,17 @@ def _greet(files: DaemonFiles) -> tuple[Connection, int] | None:
         connection = connect(files)
         protocol, pid = receive(connection)
         if protocol == PROTOCOL:
+            set_limit(connection, ANSWER_SECONDS)
             return connection, int(pid)
         with connection:
             send(connection, Request("retire", None, (), {}))
             answer = receive(connection)
+    except BlockingIOError as error:
+        holder = FileLock(files.lock).holder or "unknown"
+        raise StoreUnavailable(
+            f"The store's daemon for {files.data}, process {holder}, does not answer",
+            hint="It may be stopped or have too much to do: let it go on, or end it.",
+        ) from error
     except _NOBODY:
         return None
     if isinstance(answer, StoreError):
@@ -97,6 +113,8 @@ def _start(files: DaemonFiles) -> tuple[Connection, int]:
     status = _spawn(files)
     found = _greet(files) if status == "ready" else None
     if found is None:
+        if status == "ready":
+            status = "it came up, and could not be reached or ended at once"
         reason = status.removeprefix("error ") or _last_words(files.log)
         raise StoreUnavailable(
             f"The store's daemon for {files.data} could not start: {reason.rstrip('.')}",
@@ -135,7 +153,18 @@ def _spawn(files: DaemonFiles) -> str:
 
 def _idle_seconds() -> list[str]:
     seconds = os.environ.get("LUSIFER_DAEMON_IDLE_SECONDS")
-    return ["--idle-seconds", seconds] if seconds else []
+    if not seconds:
+        return []
+    try:
+        is_possible = 0 <= float(seconds) < float("inf")
+    except ValueError:
+        is_possible = False
+    if not is_possible:
+        raise InvalidRequest(
+            f"LUSIFER_DAEMON_IDLE_SECONDS is {seconds!r}, which is no number of seconds",
+            hint="Set LUSIFER_DAEMON_IDLE_SECONDS to a number that is not negative, such as 60.",
+        )
+    return ["--idle-seconds", seconds]
 
 
 def _environment() -> dict[str, str]:

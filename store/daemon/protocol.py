@@ -13,11 +13,14 @@ import json
 import os
 import pickle
 import secrets
+import socket
 import stat
+import struct
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,10 @@ from store.types import CollectionInfo
 PROTOCOL = f"3/{ANALYSER_VERSION}"
 #: Longest address of a Unix socket that every system accepts, with room to spare.
 _MAX_ADDRESS_BYTES = 100
+#: Name of the private folder, with the id of the user.
+SHARED_FOLDER = "lusifer-{}"
+#: How long either side may take to introduce itself.
+CONNECT_SECONDS = 20.0
 
 #: What goes wrong when the other side is not there, not trusted, or dies.
 CONNECTION_ERRORS = (OSError, EOFError, AuthenticationError)
@@ -147,47 +154,118 @@ def _socket_prefix(data: Path) -> str:
 def socket_path(data: Path) -> Path:
     """Choose where the daemon of a data folder listens: in a private folder of this user, made if need be.
 
+    Where that cannot be, because somebody else put something there, it is in a new folder of its own.
+
     Raises:
-        StoreUnavailable: the folder belongs to someone else, or is open to others.
+        StoreUnavailable: no folder can be made.
     """
-    name = f"{_socket_prefix(data)}{os.getpid()}"
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    for parent in (Path(runtime), Path("/tmp")):  # noqa: S108 - a private folder, checked below
-        folder = parent / f"lusifer-{os.getuid()}"
-        if parent.is_dir() and len(os.fsencode(folder / f"{name}.sock")) <= _MAX_ADDRESS_BYTES:
-            break
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    is_private = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
-    if not is_private or stat.S_IMODE(status.st_mode) & 0o077:
-        raise StoreUnavailable(
-            f"{folder} is not a private folder of this user",
-            hint="Remove it, or make it readable by this user alone.",
-        )
-    return folder / f"{name}.sock"
+    name = f"{_socket_prefix(data)}{os.getpid()}.sock"
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    parents = [Path(runtime)] if Path(runtime).is_absolute() else []
+    parents += [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108 - a private folder in it, checked
+    for parent in parents:
+        folder = parent / SHARED_FOLDER.format(os.getuid())
+        with suppress(OSError):
+            if _fits(folder / name):
+                folder.mkdir(mode=0o700, exist_ok=True)
+                if is_private(folder) and os.access(folder, os.W_OK | os.X_OK):
+                    return folder / name
+    for parent in parents:
+        with suppress(OSError):
+            if _fits(parent / "lusifer-12345678" / name):
+                return Path(tempfile.mkdtemp(prefix="lusifer-", dir=parent)) / name
+    raise StoreUnavailable(
+        f"There is no place for a socket: neither of {', '.join(map(str, parents))} can be written to",
+        hint="Set XDG_RUNTIME_DIR to a folder of this user with a short path.",
+    )
 
 
-def listen(files: DaemonFiles) -> tuple[Listener, Path]:
-    """Listen, and write down where, with a new key; the caller holds the lock, so nobody else does."""
+def _fits(address: Path) -> bool:
+    return len(os.fsencode(address)) <= _MAX_ADDRESS_BYTES
+
+
+def is_private(folder: Path) -> bool:
+    """Whether a folder is one, and this user alone can reach what is in it."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    return is_own and not stat.S_IMODE(status.st_mode) & 0o077
+
+
+def remove_socket_folder(address: Path) -> None:
+    """Remove the folder of a socket if it was made for that socket alone."""
+    if address.parent.name != SHARED_FOLDER.format(os.getuid()):
+        with suppress(OSError):
+            address.parent.rmdir()
+
+
+def listen(files: DaemonFiles) -> tuple[Listener, Path, bytes]:
+    """Listen, and write down where, with a new key; the caller holds the lock, so nobody else does.
+
+    Returns:
+        what accepts clients, its address, and the key that ``introduce`` them with.
+    """
     path = socket_path(files.data)
     for dead in path.parent.glob(f"{_socket_prefix(files.data)}*.sock"):
         dead.unlink(missing_ok=True)
     key = secrets.token_bytes(32)
-    listener = Listener(str(path), "AF_UNIX", backlog=128, authkey=key)
+    listener = Listener(str(path), "AF_UNIX", backlog=128)
     try:
         content = {"address": str(path), "key": key.hex(), "pid": os.getpid(), "protocol": PROTOCOL}
         write_atomically(files.address, json.dumps(content))
     except BaseException:
         listener.close()
+        remove_socket_folder(path)
         raise
-    return listener, path
+    return listener, path, key
 
 
 def connect(files: DaemonFiles) -> Connection:
     """Connect to the daemon that has written down its address.
 
     Raises:
-        AuthenticationError, OSError, EOFError, ValueError, KeyError: there is none, or it has another key.
+        AuthenticationError, OSError, EOFError, ValueError, KeyError, TypeError: there is none, or it has
+            another key, or it is not where this user alone can reach it.
+        BlockingIOError: it is there but does not answer in time.
     """
     content = json.loads(files.address.read_bytes())
-    return Client(content["address"], "AF_UNIX", authkey=bytes.fromhex(content["key"]))
+    address, key = Path(content["address"]), bytes.fromhex(content["key"])
+    if not is_private(address.parent):
+        raise AuthenticationError(f"{address.parent} is not private")
+    with socket.socket(socket.AF_UNIX) as connecting:
+        _limit(connecting, CONNECT_SECONDS)
+        connecting.connect(str(address))
+        connection = Connection(connecting.detach())
+    try:
+        answer_challenge(connection, key)
+        deliver_challenge(connection, key)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def introduce(connection: Connection, key: bytes) -> None:
+    """Have a client prove that it knows the key, and prove it to the client, within a time limit.
+
+    Raises:
+        AuthenticationError, OSError, EOFError: it does not.
+    """
+    set_limit(connection, CONNECT_SECONDS)
+    deliver_challenge(connection, key)
+    answer_challenge(connection, key)
+    set_limit(connection, 0)
+
+
+def set_limit(connection: Connection, seconds: float) -> None:
+    """Let what is sent and received fail with ``BlockingIOError`` when it waits so long; 0: never."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as same:
+        _limit(same, seconds)
+
+
+def _limit(on: socket.socket, seconds: float) -> None:
+    limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        on.setsockopt(socket.SOL_SOCKET, option, limit)

@@ -8,6 +8,7 @@ lost. Its log holds no text of documents or queries.
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import queue
@@ -28,9 +29,20 @@ from typing import Any, TypeVar
 from common.errors import HintedError
 from common.files import FileLock
 from store.daemon.client import COLLECTION_OPERATIONS, INDEX_OPERATIONS
-from store.daemon.protocol import CONNECTION_ERRORS, PROTOCOL, DaemonFiles, Request, listen, receive, send
+from store.daemon.protocol import (
+    CONNECTION_ERRORS,
+    PROTOCOL,
+    DaemonFiles,
+    Request,
+    introduce,
+    is_private,
+    listen,
+    receive,
+    remove_socket_folder,
+    send,
+)
 from store.edge.index import EdgeIndex
-from store.errors import InvalidRequest, StoreBusy, StoreDamaged, StoreError
+from store.errors import DiskFull, InvalidRequest, StoreBusy, StoreDamaged, StoreError, StoreUnavailable
 
 _T = TypeVar("_T")
 
@@ -45,8 +57,6 @@ IDLE_SECONDS = 60.0
 PREDECESSOR_SECONDS = 15.0
 #: Writes are flushed when there were no more of them for so long.
 FLUSH_SECONDS = 3.0
-#: Threads that wait for clients: one that stalls while it introduces itself does not keep others out.
-_ACCEPTING = 4
 _TICK = 0.25
 _LOG_BYTES = 1_000_000
 _logger = logging.getLogger("store.daemon.server")
@@ -131,10 +141,14 @@ class Daemon:
         self._listen()
 
     def _listen(self) -> None:
-        self._listener, self._address = listen(self._files)
-        self._socket_file = self._address.stat().st_ino
-        for _ in range(_ACCEPTING):
-            threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        self._listener, self._address, key = listen(self._files)
+        self._found_at = self._traces()
+        threading.Thread(target=self._accept, args=(self._listener, key), daemon=True).start()
+
+    def _traces(self) -> list[tuple[int, ...]]:
+        """Tell apart the socket and the file that names it from any that others put in their place."""
+        socket, file = self._address.stat(), self._files.address.stat()
+        return [(socket.st_ino,), (file.st_ino, file.st_mtime_ns, file.st_size)]
 
     def serve(self) -> None:
         """Serve until idle, told to stop, or robbed of the data folder; leave everything flushed."""
@@ -165,19 +179,24 @@ class Daemon:
             return False
 
     def _listen_again_if_lost(self) -> None:
-        """Listen again if somebody tidied our socket or address away."""
+        """Listen again if somebody tidied our socket or address away, replaced it, or let others reach it."""
         try:
-            lost = self._address.stat().st_ino != self._socket_file or not self._files.address.exists()
-        except FileNotFoundError:
+            lost = self._traces() != self._found_at or not is_private(self._address.parent)
+        except OSError:
             lost = True
         if lost:
-            _logger.warning("the socket is gone; listening again")
+            _logger.warning("the socket or its address is gone; listening again")
             self._close_listener()
-            self._listen()
+            try:
+                self._listen()
+            except (OSError, StoreError) as error:
+                _logger.error("cannot listen again: %s", error)
+                self.stop()  # nobody can find us; who comes next is told why
 
     def _close_listener(self) -> None:
-        with suppress(FileNotFoundError):  # it removes its socket, which may be gone
+        with suppress(OSError):  # it removes its socket, which may be gone
             self._listener.close()
+        remove_socket_folder(self._address)
 
     def _flush_if_quiet(self) -> None:
         quiet_since = self._last_write
@@ -188,7 +207,7 @@ class Daemon:
             except StoreError as error:
                 self._give_up(error)
 
-    def _accept(self, listener: Any) -> None:
+    def _accept(self, listener: Any, key: bytes) -> None:
         """Wait for clients and give each a thread of its own."""
         while listener is self._listener and not self._stopping.is_set():
             try:
@@ -198,12 +217,18 @@ class Daemon:
                     _logger.warning("refused a client: %s", type(error).__name__)
                 time.sleep(_TICK if isinstance(error, OSError) else 0)
                 continue
-            with self._changing:
-                self._clients += 1
-            threading.Thread(target=self._serve_client, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._serve_client, args=(connection, key), daemon=True).start()
 
-    def _serve_client(self, connection: Connection) -> None:
-        """Serve one client until it leaves or dies."""
+    def _serve_client(self, connection: Connection, key: bytes) -> None:
+        """Serve one client, if it is one of ours, until it leaves or dies."""
+        try:
+            introduce(connection, key)
+        except CONNECTION_ERRORS as error:
+            connection.close()
+            _logger.warning("refused a client: %s", type(error).__name__)
+            return
+        with self._changing:
+            self._clients += 1
         try:
             with connection:
                 send(connection, (PROTOCOL, os.getpid()))
@@ -223,20 +248,34 @@ class Daemon:
         if request.operation == "retire":
             send(connection, self._retire())
             return False
+        send(connection, self._outcome(request))
+        return True
+
+    def _outcome(self, request: Request) -> StoreError | tuple[Any]:
+        """Do what is asked for; return its result, or why there is none."""
         try:
-            send(connection, (self._perform(request),))
+            return (self._perform(request),)
         except StoreError as error:
             if isinstance(error, StoreDamaged):
                 self._give_up(error)
-            send(connection, error)
-        except CONNECTION_ERRORS:
-            raise
+            return error
+        except OSError as error:
+            return self._refused(request.operation, error)
         except Exception as error:
             # A fault of ours; asking again would not help. Its message could hold text, its trace does not.
             trace = "".join(traceback.format_tb(error.__traceback__))
             _logger.error("%s failed: %s\n%s", request.operation, type(error).__name__, trace)
-            send(connection, StoreError(f"The store failed at {request.operation} ({type(error).__name__})"))
-        return True
+            return StoreError(f"The store failed at {request.operation} ({type(error).__name__})")
+
+    def _refused(self, operation: str, error: OSError) -> StoreError:
+        """Say what the system refused to do with the files."""
+        reason = f"{error.strerror or type(error).__name__}: {error.filename or self._files.data}"
+        _logger.error("%s failed: %s", operation, reason)
+        kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreUnavailable
+        return kind(
+            f"The store at {self._files.data} failed at {operation} ({reason})",
+            hint="Correct that, then try again.",
+        )
 
     def _perform(self, request: Request) -> Any:
         allowed = INDEX_OPERATIONS if request.collection is None else COLLECTION_OPERATIONS

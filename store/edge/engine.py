@@ -29,7 +29,7 @@ from uuid import UUID, uuid4
 import numpy as np
 import qdrant_edge as edge
 
-from store.edge.folder import State, StateFile, damaged
+from store.edge.folder import State, StateFile, damaged, mark_damaged
 from store.edge.integrity import SAMPLES, take_sample, verify
 from store.engine import ALL_POINTS, Condition, Probe, Ranked, Record
 from store.errors import DiskFull, InvalidRequest, StoreError
@@ -337,7 +337,7 @@ class EdgeEngine:
 
 @contextmanager
 def _guard(folder: Path) -> Iterator[None]:
-    """Turn whatever the engine raises, its panics included, into our errors."""
+    """Turn whatever the engine raises, its panics included, into our errors; damage is marked."""
     try:
         yield
     except (StoreError, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
@@ -346,7 +346,9 @@ def _guard(folder: Path) -> Iterator[None]:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         if "No space left" in reason:
             raise _disk_full(folder, 0) from error
-        raise damaged(folder, reason) from error
+        failure = damaged(folder, reason)
+        mark_damaged(folder.parent, failure.message)
+        raise failure from error
 
 
 def _require_space(folder: Path, needed: int) -> None:

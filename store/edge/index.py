@@ -12,21 +12,25 @@ from store.collection import Collection
 from store.edge.engine import EdgeEngine
 from store.edge.folder import (
     CURRENT,
-    DAMAGED,
     STORE,
     collection_folders,
     current_manifest,
     current_name,
+    finish_removal,
     former_files,
+    free_name,
     is_damaged,
+    make_folder,
+    mark_damaged,
     nothing_there,
     read_collections,
     read_current,
     read_info,
+    remove_folder,
     removed_folders,
-    removed_name,
+    taken_names,
 )
-from store.errors import StoreBusy, StoreDamaged, StoreError, StoreMissing
+from store.errors import StoreBusy, StoreDamaged, StoreError, StoreMissing, StoreUnavailable
 from store.location import IndexBase, base_name, next_name
 from store.types import CollectionInfo, Schema
 
@@ -72,9 +76,8 @@ class EdgeIndex(IndexBase):
             try:
                 opened = Collection(EdgeEngine.load(folder / STORE), exclusive=True)
             except StoreDamaged as error:
-                (folder / DAMAGED).write_text(f"{error.message}\n", "utf-8")
+                mark_damaged(folder, error.message)
                 raise
-            (folder / DAMAGED).unlink(missing_ok=True)
             self._opened[wanted.name] = opened
         if opened.info.id != wanted.id:
             raise StoreMissing(
@@ -88,9 +91,11 @@ class EdgeIndex(IndexBase):
     def delete(self) -> None:
         self._take_lock()
         self.discard()
-        (self._data / CURRENT).unlink(missing_ok=True)
+        if self._current_name() is not None:
+            self._check_link()
+            (self._data / CURRENT).unlink()
         for folder in collection_folders(self._data):
-            self._discard_folder(folder)
+            remove_folder(folder)
         self._tidy()
         self._remove_former_version()
 
@@ -122,13 +127,15 @@ class EdgeIndex(IndexBase):
 
     def _make(self, schema: Schema, *, another: bool) -> CollectionInfo:  # noqa: ARG002 - nobody else makes any
         self._take_lock()
-        whole = [folder.name for folder in collection_folders(self._data) if (folder / STORE).exists()]
-        name = next_name(base_name(schema), whole)
+        name = next_name(base_name(schema), taken_names(self._data))
+        make_folder(self._data / name)
         collection = Collection(EdgeEngine.create(self._data / name / STORE, schema), exclusive=True)
         self._opened[name] = collection
         return collection.info
 
     def _point(self, info: CollectionInfo) -> None:
+        self._check_link()
+        self._check_former(info)
         self.open(info).flush()
         point_link(self._data / CURRENT, info.name)
 
@@ -141,19 +148,19 @@ class EdgeIndex(IndexBase):
         if is_damaged(folder):
             self._keep_aside(folder)
         else:
-            self._discard_folder(folder)
+            remove_folder(folder)
 
     def _tidy(self) -> None:
         self._take_lock()
         for folder in removed_folders(self._data):
-            shutil.rmtree(folder)
+            finish_removal(folder)
         for folder in collection_folders(self._data):
             if folder.name == self._current_name() or folder.name in self._opened:
                 continue
             if is_damaged(folder):
                 self._keep_aside(folder)
             elif read_info(folder / STORE) is None:  # killed while it was made
-                self._discard_folder(folder)
+                remove_folder(folder)
 
     def _remove_former_version(self) -> None:
         for path in former_files(self._data):
@@ -163,14 +170,29 @@ class EdgeIndex(IndexBase):
                 path.unlink(missing_ok=True)
 
     def _keep_aside(self, folder: Path) -> None:
-        folder.rename(f"{folder}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+        folder.rename(free_name(folder, f".damaged-{time.strftime('%Y%m%d-%H%M%S')}"))
 
-    def _discard_folder(self, folder: Path) -> None:
-        """Remove a folder, renamed first, so that being killed meanwhile leaves no half of a collection."""
-        aside = removed_name(folder)
-        shutil.rmtree(aside, ignore_errors=True)
-        folder.rename(aside)
-        shutil.rmtree(aside)
+    def _check_former(self, following: CollectionInfo) -> None:
+        """Open the current collection, which is to be left to ``sweep``: it is marked if it is damaged."""
+        name = self._current_name()
+        if name is not None and name != following.name:
+            try:
+                former = self.current()
+                if former is not None:
+                    self.open(former)
+            except OSError as error:
+                mark_damaged(self._data / name, str(error.strerror))
+            except StoreError as error:
+                mark_damaged(self._data / name, error.message)
+
+    def _check_link(self) -> None:
+        """Refuse to put a link where somebody put something else."""
+        link = self._data / CURRENT
+        if link.exists() and not link.is_symlink():
+            raise StoreUnavailable(
+                f"{link} is no link to a collection: was the data folder copied with its links followed?",
+                hint="Move it away, or copy the data folder again and keep its links.",
+            )
 
     def _take_lock(self) -> None:
         """Hold the lock: nothing may be opened, made or removed without it."""

@@ -114,11 +114,14 @@ def _passes(error: Exception) -> bool:
 
 def redact(url: str) -> str:
     """Write an address without the user name, password and query that may stand in it."""
-    parts = urlsplit(url)
-    if not parts.hostname:
-        return url if "@" not in url else "the address given"
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, f":{parts.port}" if parts.port else ""
+    except ValueError:
+        host = None
+    if not host:
+        return "the address given" if "@" in url or "?" in url else url
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"
 
 
 class ServerEngine:

@@ -24,7 +24,6 @@ from store.errors import (
     StoreMissing,
     StoreOutdated,
     StoreShared,
-    StoreUnavailable,
 )
 from store.location import NAME, IndexBase, base_name, next_name, owner_id
 from store.server.engine import AlreadyThere, ServerCalls, ServerEngine, redact
@@ -42,11 +41,11 @@ def connect(url: str, api_key: str | None) -> QdrantClient:
     """Make a client; nothing is sent yet.
 
     Raises:
-        StoreUnavailable: the address is not one.
+        InvalidRequest: the address is not one.
     """
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise StoreUnavailable(
-            f"{redact(url)} is not the address of a Qdrant server",
+    if not _is_address(url):
+        raise InvalidRequest(
+            f"{redact(url)!r} is not the address of a Qdrant server",
             hint="Give one like http://localhost:6333.",
         )
     if api_key and not url.startswith("https:"):
@@ -55,6 +54,24 @@ def connect(url: str, api_key: str | None) -> QdrantClient:
         # Said above, in the log rather than on the user's screen.
         warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
         return QdrantClient(url=url, api_key=api_key, timeout=_TIMEOUT, check_compatibility=False)
+
+
+def _is_name(name: str) -> bool:
+    if not name.isprintable() or name in (".", ".."):  # what cannot be encoded is not printable
+        return False
+    return bool(re.fullmatch(r"[^/:*?<>\\\"|]+", name)) and len(name.encode()) <= 180
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if ":" not in host:
+            host.encode("idna")  # refuses what no name server is asked for
+        is_possible = bool(host) and parts.port != 0
+    except ValueError:
+        return False
+    return is_possible and parts.scheme in ("http", "https") and url.isprintable() and " " not in url
 
 
 class ServerIndex(IndexBase):
@@ -72,10 +89,10 @@ class ServerIndex(IndexBase):
 
     def __init__(self, client: QdrantClient, name: str, data: Path, *, address: str = ":memory:") -> None:
         super().__init__(data.expanduser())
-        if not re.fullmatch(r"[^/:*?<>\\\"|\0]{1,180}", name) or name in (".", ".."):
+        if not _is_name(name):
             raise InvalidRequest(
                 f"{name!r} cannot be the name of a collection",
-                hint='Choose at most 180 characters, without any of / : * ? < > \\ " |.',
+                hint='Choose at most 180 bytes of UTF-8, all printable, without any of / : * ? < > \\ " |.',
             )
         self._client = client
         self._name = name

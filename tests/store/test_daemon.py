@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -82,7 +83,7 @@ def socket_of(data: Path) -> Path:
 def is_reachable(data: Path) -> bool:
     try:
         connect(DaemonFiles(data)).close()
-    except OSError:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
     return True
 
@@ -293,6 +294,26 @@ def test_values_arrive_as_they_were_sent(value: object) -> None:
     assert repr(found) == repr(value)
 
 
+def test_what_the_system_refuses_is_told_once(data: Path) -> None:
+    steady = opened(data)
+    end_daemon(data)
+    state = data / steady.info.name / "store" / "unflushed"
+    state.unlink(missing_ok=True)
+    state.symlink_to(data / "nowhere" / "file")
+    with pytest.raises(
+        StoreUnavailable, match=r"failed at upsert_points \(No such file.*unflushed"
+    ) as caught:
+        steady.upsert(CHUNKS, VECTORS)
+    assert caught.value.hint
+    assert starts(data) == 2
+    log = DaemonFiles(data).log.read_text()
+    assert log.count("failed") == 1
+    state.unlink()
+    steady.upsert(CHUNKS, VECTORS)
+    assert steady.count() == len(CHUNKS)
+    steady.close()
+
+
 def test_only_the_user_can_reach_the_daemon(data: Path) -> None:
     steady = opened(data)
     files = DaemonFiles(data)
@@ -329,16 +350,97 @@ def test_the_socket_is_in_a_private_folder_whatever_the_data_folder_is_called(
     assert not address.exists()
 
 
-def test_a_private_folder_that_is_open_to_others_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The only place for sockets, with a short path."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
+def test_a_folder_that_others_can_reach_is_passed_over(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime = Path(os.path.relpath(tmp_path))  # short enough whatever the temporary folder is called
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    folder = runtime / f"lusifer-{os.getuid()}"
-    folder.mkdir()
-    folder.chmod(0o755)
-    with pytest.raises(StoreUnavailable, match="private"):
-        store.daemon.protocol.socket_path(tmp_path)
+    usual = f"lusifer-{os.getuid()}"
+    occupants = {
+        "open": lambda path: (path.mkdir(), path.chmod(0o755)),
+        "file": lambda path: path.write_text(""),
+        "dangling": lambda path: path.symlink_to("nowhere"),
+        "nowhere": lambda path: path.parent.rmdir(),
+    }
+    for name, occupy in occupants.items():
+        place = runtime / name
+        place.mkdir()
+        occupy(place / usual)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(place))
+        found = store.daemon.protocol.socket_path(tmp_path)
+        assert found.parent == runtime / usual, name
+        assert store.daemon.protocol.is_private(found.parent)
+
+
+def test_with_nowhere_usual_left_the_daemon_makes_a_private_folder(
+    data: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.daemon.client, "SERVER", ["-c", _NOWHERE_USUAL])
+    steady = opened(data)
+    folder = socket_of(data).parent
+    assert folder.parent == runtime
+    assert store.daemon.protocol.is_private(folder)
+    assert steady.count() == 0
+    steady.close()
+    end_daemon(data)
+    assert not folder.exists()
+
+
+_NOWHERE_USUAL = """
+import store.daemon.protocol, store.daemon.server, sys
+store.daemon.protocol.SHARED_FOLDER = "no/{}"
+sys.exit(store.daemon.server.main())
+"""
+
+
+def test_clients_go_only_where_nobody_else_can(data: Path, runtime: Path) -> None:
+    steady = opened(data)
+    folder = socket_of(data).parent
+    folder.chmod(0o777)
+    with pytest.raises(AuthenticationError, match="not private"):
+        connect(DaemonFiles(data))
+    deadline = time.monotonic() + 30  # the daemon notices, and moves
+    while socket_of(data).parent == folder and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert socket_of(data).parent != folder
+    connect(DaemonFiles(data)).close()
+    assert steady.count() == 0
+    steady.close()
+
+
+def test_clients_of_a_stopped_daemon_are_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steady = opened(data)
+    monkeypatch.setattr(store.daemon.protocol, "CONNECT_SECONDS", 0.2)
+    os.kill(steady.daemon.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnavailable, match=f"process {steady.daemon.pid}, does not answer") as caught:
+            opened(data)
+        assert caught.value.hint
+    finally:
+        os.kill(steady.daemon.pid, signal.SIGCONT)
+    assert steady.count() == 0
+    steady.close()
+
+
+def test_those_who_never_introduce_themselves_keep_nobody_out(data: Path) -> None:
+    steady = opened(data)
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+    for one in silent:
+        one.connect(str(socket_of(data)))
+    other = opened(data)
+    assert other.daemon.pid == steady.daemon.pid
+    assert other.count() == 0
+    for one in silent:
+        one.close()
+    other.close()
+    steady.close()
 
 
 def test_idle_daemons_end_and_are_started_again(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,10 +468,13 @@ def test_writes_are_flushed_when_it_is_quiet(data: Path) -> None:
     steady.close()
 
 
-@pytest.mark.parametrize("victim", ["socket", "address"])
+@pytest.mark.parametrize("victim", ["socket", "address", "{}", "[1]", "[" * 200_000])
 def test_daemon_listens_again_when_its_socket_or_address_is_tidied_away(data: Path, victim: str) -> None:
     steady = opened(data)
-    (socket_of(data) if victim == "socket" else DaemonFiles(data).address).unlink()
+    if victim in ("socket", "address"):
+        (socket_of(data) if victim == "socket" else DaemonFiles(data).address).unlink()
+    else:
+        DaemonFiles(data).address.write_text(victim)
     deadline = time.monotonic() + 30
     while not is_reachable(data) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -397,11 +502,30 @@ def test_daemon_leaves_when_the_data_folder_is_gone(data: Path) -> None:
     fresh.close()
 
 
+@pytest.mark.parametrize("seconds", ["soon", "-5", "nan", "inf"])
+def test_a_time_that_is_none_is_told_by_its_name(
+    data: Path, monkeypatch: pytest.MonkeyPatch, seconds: str
+) -> None:
+    monkeypatch.setenv("LUSIFER_DAEMON_IDLE_SECONDS", seconds)
+    with pytest.raises(InvalidRequest, match=f"LUSIFER_DAEMON_IDLE_SECONDS is '{seconds}'") as caught:
+        opened(data)
+    assert "60" in caught.value.hint
+
+
 def test_the_reason_is_told_when_it_cannot_start(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LUSIFER_DAEMON_IDLE_SECONDS", "soon")
+    monkeypatch.setattr(
+        store.daemon.client, "SERVER", ["-m", "store.daemon.server", "--idle-seconds", "soon"]
+    )
+    monkeypatch.delenv("LUSIFER_DAEMON_IDLE_SECONDS")
     with pytest.raises(StoreUnavailable, match="could not convert string to float: 'soon'") as caught:
         opened(data)
     assert str(DaemonFiles(data).log) in caught.value.hint
+
+
+def test_a_daemon_that_ends_at_once_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store.daemon.client, "SERVER", ["-c", "print('ready')"])
+    with pytest.raises(StoreUnavailable, match="could not start: it came up, and could not be reached"):
+        opened(data)
 
 
 def test_the_reason_is_told_when_it_dies_at_once(

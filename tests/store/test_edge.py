@@ -173,7 +173,9 @@ def _verdict(data: Path) -> str:
     return "sound" if complete else "silently wrong"
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"format": 99}', "\x00" * 50])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"format": 1}', '{"format": 99}', "\x00" * 50, "[" * 200_000]
+)
 def test_unreadable_store_json_is_damage(
     filled: Collection, embedded: EdgeIndex, tmp_path: Path, content: str
 ) -> None:

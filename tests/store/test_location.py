@@ -5,6 +5,9 @@ The same story over all locations, then what only one of them can do wrong.
 
 from __future__ import annotations
 
+import errno
+import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import qdrant_edge
 from qdrant_client import QdrantClient, models
 from store_corpus import KINDS, SCHEMA, daemon_pid, end_daemon, make_chunks, make_vectors, open_first
 
@@ -32,6 +36,7 @@ from store import (
     StoreMissing,
     StoreOutdated,
     StoreShared,
+    StoreUnavailable,
     open_location,
 )
 from store.edge.index import EdgeIndex
@@ -291,6 +296,8 @@ def test_what_killed_processes_leave_is_swept(tmp_path: Path) -> None:
     current = open_first(index, OLD).info
     for name in ("d" * 16, "e" * 16 + "-2.removed", "f" * 16 + ".damaged-20250101-000000", "notes"):
         (tmp_path / name / "store.new").mkdir(parents=True)
+    (tmp_path / ("d" * 16) / "building").touch()
+    (tmp_path / ("e" * 16 + "-2.removed") / "removing").touch()
     index.sweep()
     assert names(tmp_path) == {"current", current.name, "f" * 16 + ".damaged-20250101-000000", "notes"}
     index.close()
@@ -324,6 +331,59 @@ def test_a_rebuild_keeps_the_damaged_files(data: Path, victim: str) -> None:
     assert location.build(OLD, fresh=True).name not in (damaged.name, built.name, kept.name)
 
 
+def test_a_rebuild_keeps_what_nobody_managed_to_open(tmp_path: Path) -> None:
+    index = EdgeIndex(tmp_path)
+    fill(open_first(index, OLD), 1)
+    lost = index.current()
+    index.close()
+    shutil.rmtree(tmp_path / lost.name / "store" / "shard")
+    (tmp_path / lost.name / "manifest.sqlite").write_text("what was indexed")
+    index.switch(index.build(OLD, fresh=True))
+    index.sweep()
+    (kept,) = tmp_path.glob("*.damaged-*")
+    assert kept.name.startswith(lost.name)
+    assert (kept / "manifest.sqlite").read_text() == "what was indexed"
+    assert find(index.open()) == 0
+    index.close()
+
+
+def test_a_rebuild_keeps_what_failed_while_it_was_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = EdgeIndex(tmp_path)
+    fill(open_first(index, OLD), 1)
+    failed = index.current()
+    shard = qdrant_edge.EdgeShard
+
+    class Failing:
+        """A shard whose searches fail."""
+
+        load = staticmethod(lambda path: Failing(shard.load(path)))
+
+        def __init__(self, real: object) -> None:
+            self.real = real
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.real, name)
+
+        def query_batch(self, _: object) -> None:
+            raise RuntimeError("a page that is none")
+
+    index.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(qdrant_edge, "EdgeShard", Failing)
+        with pytest.raises(StoreDamaged, match="a page that is none"):
+            find(index.open())
+        index.discard()
+    # It opens well again, which proves nothing.
+    assert find(index.open()) == 1
+    index.switch(index.build(OLD, fresh=True))
+    index.sweep()
+    (kept,) = tmp_path.glob("*.damaged-*")
+    assert kept.name.startswith(failed.name)
+    index.close()
+
+
 def test_a_damaged_unfinished_collection_is_made_again(data: Path) -> None:
     location = open_location(data)
     open_first(location, OLD)
@@ -349,6 +409,38 @@ def test_what_is_current_is_read_without_opening_anything(data: Path) -> None:
     assert daemon_pid(data) is None
 
 
+def test_a_data_folder_whose_name_is_too_long_is_named(tmp_path: Path) -> None:
+    location = open_location(tmp_path / ("x" * 300))
+    for use in (
+        location.current,
+        location.remembered,
+        location.open,
+        location.unfinished,
+        location.sweep,
+        location.delete,
+        lambda: location.build(OLD),
+    ):
+        with pytest.raises(StoreUnavailable, match="xxx"):
+            use()
+
+
+def test_what_may_not_be_read_is_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    location = open_location(data)
+    open_first(location, OLD).close()
+    real = Path.stat
+
+    def refuse(path: Path, **options: bool) -> object:
+        if path.name == "store.json":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(StoreUnavailable, match=f"{data}.*Permission denied"):
+        location.current()
+    with pytest.raises(StoreUnavailable, match=f"{data}.*Permission denied"):
+        location.open()
+
+
 @pytest.mark.parametrize("target", ["gone", "../elsewhere", "b" * 16])
 def test_a_link_to_nothing_is_no_index(tmp_path: Path, target: str) -> None:
     (tmp_path / "current").symlink_to(target)
@@ -358,11 +450,95 @@ def test_a_link_to_nothing_is_no_index(tmp_path: Path, target: str) -> None:
         location.open()
 
 
+FORMER = {
+    "schema": {"dimensions": 4, "fingerprint": "x"},
+    "engine": "",
+    "points": 0,
+    "samples": {},
+    "format": 1,
+}
+#: What somebody else may keep in a data folder, and what stands in each file.
+OTHERS = (
+    "20240115/photo.jpg",
+    "deadbeef/store/shard/notes.txt",
+    "deadbeef/store/store.json",
+    "cafecafe/building/site.txt",
+    "abcdef12/building",
+    "abcdef12/plan.txt",
+    "0123456789ab.removed/store.new/letter.txt",
+    "owner.json",
+    "owner.log",
+    "manifest.sqlite",
+    "stores.json",
+    "store/shard/shelf.txt",
+    "store/store.json",
+    "store-2/store.json",
+)
+
+
+@pytest.mark.parametrize("finish", ["sweep", "delete"])
+def test_what_somebody_else_keeps_in_the_data_folder_stays(tmp_path: Path, finish: str) -> None:
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    for name in OTHERS:
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_text('{"format": 1}' if name.endswith("json") else name)
+    (elsewhere / "store").mkdir(parents=True)
+    (elsewhere / "building").touch()
+    (data / ("f" * 16)).symlink_to(elsewhere)
+    (data / "empty123").mkdir()
+    # Where the collection would be made.
+    (data / NEW.fingerprint / "store.new").mkdir(parents=True)
+    (data / NEW.fingerprint / "store.new" / "mine.txt").write_text("mine")
+    before = {path for path in data.rglob("*") if path.is_file()}
+    index = EdgeIndex(data)
+    with pytest.raises(StoreMissing, match="Nothing is indexed"):
+        index.open()
+    open_first(index, OLD)
+    built = index.build(NEW)
+    assert built.name == f"{NEW.fingerprint}-2"
+    index.switch(built)
+    getattr(index, finish)()
+    assert before <= set(data.rglob("*"))
+    assert (data / ("f" * 16)).is_symlink()
+    assert {path.name for path in elsewhere.iterdir()} == {"store", "building"}
+    assert ("current" in names(data)) == (finish == "sweep")
+    index.close()
+
+
+def test_a_copy_of_a_collection_under_another_name_stays(tmp_path: Path) -> None:
+    index = EdgeIndex(tmp_path)
+    fill(open_first(index, OLD), 1)
+    index.flush()
+    shutil.copytree(tmp_path / index.current().name, tmp_path / "20240115")
+    index.switch(index.build(NEW))
+    index.sweep()
+    assert names(tmp_path) == {"current", "20240115", index.current().name}
+    index.close()
+
+
+def test_a_data_folder_that_was_copied_with_its_links_followed(tmp_path: Path) -> None:
+    index = EdgeIndex(tmp_path / "data")
+    fill(open_first(index, OLD), 2)
+    index.close()
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    assert not (tmp_path / "copy" / "current").is_symlink()
+    copied = EdgeIndex(tmp_path / "copy")
+    assert copied.current() == index.current()
+    assert find(copied.open()) == 2
+    assert copied.build(OLD) == copied.current()
+    for change in (lambda: copied.switch(copied.build(NEW)), copied.delete):
+        with pytest.raises(StoreUnavailable, match="links followed"):
+            change()
+    assert find(copied.open()) == 2
+    copied.close()
+
+
 def test_an_index_of_a_former_version_is_told_and_replaced(data: Path) -> None:
     for name in ("store", "store-2"):
         (data / name / "shard").mkdir(parents=True)
-        (data / name / "store.json").write_text('{"format": 1}')
-    for name in ("stores.json", "manifest.sqlite", "owner.lock", "owner.key", "indexer.lock"):
+        (data / name / "store.json").write_text(json.dumps(FORMER))
+    (data / "stores.json").write_text('{"current": "store", "staged": null, "retired": ["store-2"]}')
+    for name in ("manifest.sqlite", "owner.lock", "owner.key", "indexer.lock"):
         (data / name).write_text("")
     (data / "storehouse").mkdir()
     location = open_location(data)
@@ -578,7 +754,7 @@ def test_an_alias_that_another_program_moves_is_followed(
     assert not (searching.manifest_folder(searching.current()).parents[1] / "owner-id").exists()
 
 
-@pytest.mark.parametrize("name", ["a/b", "a:b", "..", "", "x" * 200])
+@pytest.mark.parametrize("name", ["a/b", "a:b", "..", "", "x" * 200, "문서" * 31, "a\nb", "\ud800"])
 def test_names_that_cannot_be(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidRequest, match="name of a collection"):
         open_location(tmp_path, url="http://localhost:6333", collection=name)

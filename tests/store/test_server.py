@@ -16,6 +16,7 @@ from store_corpus import SCHEMA, make_chunks, make_vectors, open_first
 from store import (
     DEFAULT_COLLECTION,
     IndexLocation,
+    InvalidRequest,
     Schema,
     StoreError,
     StoreMissing,
@@ -180,10 +181,25 @@ def test_nobody_there(serve: type[Server], tmp_path: Path) -> None:
         assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["localhost:6333", "ftp://host", "", "/tmp/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("localhost:6333", "ftp://host", "", "/tmp/x", "http://", "http://:6333", "http://[::1"),
+        *("http://127.0.0.1:99999", "http://127.0.0.1:0", "http://host:port", "http://exa mple"),
+        *("http://host/\n", f"http://{'a' * 64}", "http://a..b"),
+    ],
+)
 def test_addresses_that_are_none(tmp_path: Path, url: str) -> None:
-    with pytest.raises(StoreUnavailable, match="not the address"):
+    with pytest.raises(InvalidRequest, match="not the address") as caught:
         open_location(tmp_path, url=url)
+    assert "localhost:6333" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1]:6333", "https://host", "http://büro.example/base", "http://a_b"]
+)
+def test_addresses_that_are_some(tmp_path: Path, url: str) -> None:
+    open_location(tmp_path, url=url)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +209,9 @@ def test_addresses_that_are_none(tmp_path: Path, url: str) -> None:
         ("http://localhost:6333", "http://localhost:6333"),
         (":memory:", ":memory:"),
         ("user:secret@host", "the address given"),
+        ("http://user:secret@host:99999", "the address given"),
+        ("http://[::1", "http://[::1"),
+        ("http://[::1]:6333", "http://[::1]:6333"),
     ],
 )
 def test_addresses_are_shown_without_secrets(url: str, shown: str) -> None:
