@@ -10,7 +10,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -102,6 +102,18 @@ def _damaged(path: Path, reason: str) -> ManifestDamaged:
     return ManifestDamaged(
         f"the manifest {path} is damaged: {reason}", hint="index again: lusifer index --rebuild PATH"
     )
+
+
+def former_roots(data: Path) -> list[str]:
+    """Return the paths in the manifest that a former version kept in a data folder; none if unreadable."""
+    path = data / FILE
+    if not path.is_file():
+        return []
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            return [str(row[0]) for row in connection.execute("SELECT path FROM roots ORDER BY path")]
+    except (sqlite3.Error, UnicodeDecodeError):
+        return []
 
 
 class Manifest:

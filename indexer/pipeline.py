@@ -7,6 +7,7 @@ Interrupted, it leaves the current one as it was, and the next such run goes on.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from indexer.errors import ManifestDamaged, UsageError
 from indexer.extract import EXTRACTORS, Registry
-from indexer.manifest import Manifest, Record
+from indexer.manifest import Manifest, Record, former_roots
 from indexer.plan import make_plan
 from indexer.reader import Reader
 from indexer.report import Observer, Problem, Report
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from indexer.text.language import LanguageFinder
 
 
+_FORMER = "was indexed by a former version of this program"
 _LEFT_OUT = "gone; it is not in the rebuilt index"
 
 
@@ -89,6 +91,7 @@ class Indexer:
         """
         started = time.monotonic()
         named = resolve_roots(paths)
+        former = former_roots(self._options.exclude) if self._options.exclude else []
         current = self._find_current(rebuild)
         session = Session(self._choose_model(current.schema.model if current else ""))
         lost: list[str] = []
@@ -97,7 +100,7 @@ class Indexer:
             if rebuild:
                 known, lost = self._former_roots()
                 named = resolve_roots([*known, *named])
-            self._require(named)
+            self._require(named, former)
             building = self._location.build(session.schema, fresh=rebuild)
             current = self._find_current(rebuild)
             if current is None:
@@ -110,6 +113,13 @@ class Indexer:
                 report = self._update(current, manifest, session, named)
             else:
                 report = self._replace(manifest, session, named, rebuild)
+            covered = [*map(show_path, named), *(manifest.roots() if manifest else [])]
+            for path in former:
+                # The manifest that names it goes with this run.
+                if not any(is_within(path, root) for root in covered):
+                    report.skipped.append(
+                        Problem(path, f"{_FORMER}, to index it again: lusifer index {shlex.quote(path)}")
+                    )
         if manifest is None:
             # The collection it belongs to is not searched any more and goes with the next run.
             Manifest.keep_aside(self._location.manifest_folder(current))
@@ -227,7 +237,7 @@ class Indexer:
         except ManifestDamaged:
             return [], []
 
-    def _require(self, roots: Sequence[Path]) -> None:
+    def _require(self, roots: Sequence[Path], former: Sequence[str] = ()) -> None:
         """Refuse a run that is to index nothing: nothing is named, or known from earlier runs.
 
         Raises:
@@ -238,7 +248,12 @@ class Indexer:
             return
         try:
             self._location.open().close()
-        except StoreOutdated:
+        except StoreOutdated as error:
+            if former:
+                raise StoreOutdated(
+                    f"{error.message}, from {', '.join(former)}",
+                    hint=f"index them again: lusifer index {shlex.join(former)}",
+                ) from error
             raise
         except StoreError:
             pass

@@ -13,6 +13,7 @@ from common.settings import SettingsError
 from indexer import writer
 from indexer.errors import IndexerError, ManifestDamaged, UsageError
 from indexer.manifest import FILE, Manifest
+from indexer.pipeline import Options
 from indexer.settings import Settings
 from indexer.status import take_status
 from store.errors import FingerprintMismatch, StoreDamaged, StoreOutdated
@@ -397,6 +398,28 @@ def test_an_index_of_a_former_version_is_named_as_that(world, paragraphs, monkey
         with pytest.raises(StoreOutdated):
             world.indexer.run()
     assert world.run().indexed == 2
+
+
+def test_what_a_former_version_indexed_is_said(world, paragraphs, tmp_path: Path, monkeypatch) -> None:
+    fill(world, paragraphs, 2)
+    world.options = Options(exclude=world.data)
+    former = [str(world.docs), str(tmp_path / "other papers")]
+    with Manifest.open(world.data) as manifest:
+        manifest.add_roots(former)
+
+    def refuse() -> None:
+        raise StoreOutdated("made by a former version", hint="index the documents again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.location, "open", refuse)
+        with pytest.raises(StoreOutdated, match=f"from {former[0]}, {former[1]}") as caught:
+            world.indexer.run()
+    assert caught.value.hint.endswith(f"lusifer index {former[0]} '{former[1]}'")
+    report = world.run()
+    assert [problem.path for problem in report.skipped] == former[1:]
+    assert f"lusifer index '{former[1]}'" in report.skipped[0].reason
+    Manifest.delete(world.data)
+    assert world.run().skipped == []
 
 
 def test_a_model_that_changed_without_a_sign_is_refused_once(world, paragraphs) -> None:

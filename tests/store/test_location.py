@@ -134,6 +134,15 @@ def test_a_collection_is_followed_by_another(location: IndexLocation) -> None:
     assert location.manifest_folder(second).exists()
 
 
+def test_the_folder_of_the_current_manifest_is_known(location: IndexLocation) -> None:
+    assert location.current_manifest() is None
+    first = location.build(OLD)
+    location.switch(first)
+    location.build(NEW)
+
+    assert location.current_manifest() == location.manifest_folder(first)
+
+
 def test_back_to_a_former_model_before_it_is_swept(location: IndexLocation) -> None:
     fill(open_first(location, OLD), 2)
     former = location.current()
