@@ -84,7 +84,9 @@ def main() -> None:
         sys.stderr.write(f"error: {printable(error.message)}\n")
         if hint := remedy(error):
             sys.stderr.write(f"hint: {printable(hint)}\n")
-        sys.exit(2 if isinstance(error, SettingsError | RequestError | UsageError) else 1)
+        # The store's refusal is told by its name: its library is not imported here.
+        is_usage = isinstance(error, SettingsError | RequestError | UsageError)
+        sys.exit(2 if is_usage or type(error).__name__ == "InvalidRequest" else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

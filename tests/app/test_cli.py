@@ -44,6 +44,29 @@ def run_main(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
     return int(ended.value.code or 0), out, err
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("LUSIFER_QDRANT_URL", "http://127.0.0.1:99999", "'http://127.0.0.1:99999' is not the address"),
+        ("LUSIFER_QDRANT_URL", "http://[::1", "'http://[::1' is not the address"),
+        ("LUSIFER_COLLECTION", "a/b", "'a/b' cannot be the name of a collection"),
+    ],
+)
+def test_what_is_no_place_of_a_store_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    name: str,
+    value: str,
+    said: str,
+) -> None:
+    monkeypatch.setenv("LUSIFER_QDRANT_URL", "http://localhost:6333")
+    monkeypatch.setenv(name, value)
+    code, out, err = run_main(monkeypatch, capsys, "status", "--data", str(tmp_path))
+    assert (code, out) == (2, "")
+    assert said in err
+
+
 def run_process(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "app.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
