@@ -255,13 +255,16 @@ def test_another_model_takes_over_after_kills(command, tmp_path: Path, paragraph
         process.communicate()
         if location.current() == former:
             assert command.content() == before
+    # On a quick machine the last run may have switched before it was killed; the next one then sweeps.
+    switches_now = location.current() == former
     command.index("--model", other)
 
     new = command.content()
     assert whole_texts(new) == whole_texts(before)
     assert len(new) > len(before), "the other model sees less at a time"
     assert location.current().schema.model == str(other)
-    assert location.open(former).count() == len(before), "whoever still reads the former index may go on"
+    if switches_now:
+        assert location.open(former).count() == len(before), "whoever still reads the former index may go on"
     # From now on it is the index's model: naming it again is not needed, and nothing is left of the other.
     del command.environment["LUSIFER_MODEL"]
     again = command.index(docs)
