@@ -312,7 +312,9 @@ def test_an_index_of_a_former_version_is_replaced_when_its_documents_are_indexed
     docs, data = tmp_path / "docs", tmp_path / "data"
     write_documents(docs, paragraphs, 3, 2)
     (data / "store" / "shard").mkdir(parents=True)
-    (data / "store" / "store.json").write_text("{}")
+    schema = {"dimensions": 16, "fingerprint": "70f4a903d8e0d2ba", "model": ""}
+    former = {"schema": schema, "engine": "qdrant-edge-py 0.9.0", "points": 0, "samples": {}, "format": 1}
+    (data / "store" / "store.json").write_text(json.dumps(former))
     (data / "manifest.sqlite").write_bytes(b"of a former version")
 
     for arguments in (["index"], ["status"]):
