@@ -141,9 +141,7 @@ class EdgeIndex(IndexBase):
 
     def _remove(self, info: CollectionInfo) -> None:
         self._take_lock()
-        if info.name in self._opened:
-            with suppress(StoreError):
-                self._opened.pop(info.name).close()
+        self._let_go(info.name)
         folder = self._data / info.name
         if is_damaged(folder):
             self._keep_aside(folder)
@@ -155,11 +153,14 @@ class EdgeIndex(IndexBase):
         for folder in removed_folders(self._data):
             finish_removal(folder)
         for folder in collection_folders(self._data):
-            if folder.name == self._current_name() or folder.name in self._opened:
+            if folder.name == self._current_name():
                 continue
             if is_damaged(folder):
+                self._let_go(folder.name)
                 self._keep_aside(folder)
-            elif read_info(folder / STORE) is None:  # killed while it was made
+            elif (
+                folder.name not in self._opened and read_info(folder / STORE) is None
+            ):  # killed while it was made
                 remove_folder(folder)
 
     def _remove_former_version(self) -> None:
@@ -168,6 +169,11 @@ class EdgeIndex(IndexBase):
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+    def _let_go(self, name: str) -> None:
+        if name in self._opened:
+            with suppress(StoreError):
+                self._opened.pop(name).close()
 
     def _keep_aside(self, folder: Path) -> None:
         folder.rename(free_name(folder, f".damaged-{time.strftime('%Y%m%d-%H%M%S')}"))
