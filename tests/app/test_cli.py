@@ -47,9 +47,9 @@ def run_main(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("LUSIFER_QDRANT_URL", "http://127.0.0.1:99999", "'http://127.0.0.1:99999' is not the address"),
-        ("LUSIFER_QDRANT_URL", "http://[::1", "'http://[::1' is not the address"),
-        ("LUSIFER_COLLECTION", "a/b", "'a/b' cannot be the name of a collection"),
+        ("LUSIFER_QDRANT_URL", "http://127.0.0.1:99999", "not the address of a Qdrant server"),
+        ("LUSIFER_QDRANT_URL", "http://[::1", "not the address of a Qdrant server"),
+        ("LUSIFER_COLLECTION", "a/b", "at most 180 characters"),
     ],
 )
 def test_what_is_no_place_of_a_store_is_wrong_usage(
