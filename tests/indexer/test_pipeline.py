@@ -267,6 +267,7 @@ class TestProblems:
             world.run(world.docs / "nothing")
 
 
+@pytest.mark.slow
 class TestInterruption:
     @pytest.mark.parametrize("seed", range(12))
     def test_any_moment(self, world, paragraphs, seed: int, small_batches: None) -> None:

@@ -216,6 +216,7 @@ def test_broken_sets_are_named(tmp_path: Path) -> None:
         read_questions(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_measures_the_shipped_model(tmp_path: Path) -> None:
     parallel = Path(__file__).parents[1] / "data" / "parallel.jsonl"
     (tmp_path / "sib200.jsonl").write_bytes(parallel.read_bytes())
