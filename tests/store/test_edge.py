@@ -33,6 +33,8 @@ from store.engine import ALL_POINTS, Condition, Probe
 from store.lexical import term_index
 from store.points import INDEXES
 
+pytestmark = pytest.mark.slow  # damages real engines; the congruence suite stays in the fast lane
+
 CHUNKS = make_chunks(60)
 VECTORS = make_vectors(len(CHUNKS))
 
