@@ -23,6 +23,8 @@ from app.settings import Settings
 from common.errors import HintedError
 from store.errors import StoreMissing
 
+pytestmark = pytest.mark.slow  # runs whole commands
+
 if TYPE_CHECKING:
     from tests.doubles import MemoryStore, WordModel
 

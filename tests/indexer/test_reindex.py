@@ -18,6 +18,8 @@ from indexer.settings import Settings
 from indexer.status import take_status
 from store.errors import FingerprintMismatch, StoreDamaged, StoreOutdated
 
+pytestmark = pytest.mark.slow  # runs change the model again and again
+
 
 def fill(world, paragraphs: dict[str, str], number: int = 28) -> list[Path]:
     codes = list(paragraphs)
